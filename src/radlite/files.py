@@ -1,0 +1,85 @@
+"""Files read with clear errors and written whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from radlite.errors import UserError
+
+MAX_TEXT_BYTES = 4 << 20
+"""A report beyond 4 MiB is no report."""
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the name `path` only if the block ends without an error.
+
+    Raises `UserError` when the place cannot be written (missing rights, full disk).
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from error
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)
+        part.replace(path)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}. Free some space or choose another place.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic(path) as part:
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file; `what` names it in the error ("router file")."""
+    try:
+        return json.loads(read_text(path, what))
+    except json.JSONDecodeError as error:
+        raise UserError(f"The {what} {path} is not JSON (line {error.lineno}); make it again.") from error
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a UTF-8 text file of at most `MAX_TEXT_BYTES`; `what` names it in the error ("report")."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"Cannot read the {what} {path}: {error.strerror}.") from error
+    return decode(data, f"{what} {path}")
+
+
+def decode(data: bytes, what: str) -> str:
+    """The text in `data`, or a `UserError` that says why it is none."""
+    if len(data) > MAX_TEXT_BYTES:
+        raise UserError(f"The {what} is larger than {MAX_TEXT_BYTES >> 20} MiB; give one report as plain text.")
+    if b"\0" in data:
+        raise UserError(f"The {what} is a binary file; give plain UTF-8 text.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"The {what} is not UTF-8 (byte {error.start}); convert it, for example with iconv.") from error
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,66 @@
+"""How an artefact came to be: what it was made from, with which settings and versions."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import radlite
+from radlite.errors import UserError
+from radlite.files import read_json, sha256, write_json
+
+NAME = "radlite.json"
+"""File name of the manifest in a folder; a GGUF carries the same JSON under the key `radlite.manifest`."""
+
+_VERSIONS_OF = ("torch", "transformers", "peft", "tokenizers", "gguf", "xllamacpp")
+
+
+def describe(kind: str, **facts: Any) -> dict[str, Any]:
+    """A manifest of `kind` (`base`, `corpus`, `adapter`, `merged`, `gguf`, `results`): `facts`, and the versions."""
+    return {
+        "kind": kind,
+        "radlite": radlite.__version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: version for name in _VERSIONS_OF if (version := _version(name))},
+        **facts,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def write(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest into `folder`, last of all: a folder without one is unfinished."""
+    write_json(folder / NAME, manifest)
+
+
+def read(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """The manifest of `folder`; `UserError` if there is none or it describes something other than `kind`."""
+    if not (folder / NAME).is_file():
+        raise UserError(f"{folder} has no {NAME}: it was not made by radlite, or it is unfinished; make it again.")
+    manifest: dict[str, Any] = read_json(folder / NAME, "manifest")
+    if kind and manifest.get("kind") != kind:
+        raise UserError(f"{folder} holds a {manifest.get('kind')}, but a {kind} is needed here.")
+    return manifest
+
+
+def weights_hash(folder: Path) -> str:
+    """One digest over the safetensors files of a model folder, in name order: the identity of a base."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder} has no safetensors weights; give a model folder.")
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+
+
+def text_hash(value: Any) -> str:
+    """Short digest of a JSON value or text, for templates, recipes and data."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

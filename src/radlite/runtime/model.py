@@ -1,0 +1,46 @@
+"""What every engine offers: complete prompts, greedily, within a grammar."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from radlite.chat import Prompt, Renderer
+from radlite.tasks import Grammar
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to complete with at most `max_tokens` tokens, inside `grammar` if there is one."""
+
+    prompt: Prompt
+    max_tokens: int
+    grammar: Grammar = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back. `stop_reason`: `end` (the model ended its turn) or `length` (it was stopped)."""
+
+    text: str
+    stop_reason: Literal["end", "length"]
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    seconds: float
+
+
+class Model(Protocol):
+    """An engine with a model in it."""
+
+    name: str
+    renderer: Renderer
+    context_tokens: int
+    """Prompt and answer together have to fit in this many tokens."""
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Complete the requests, greedily, in their order. The caller has checked that each fits the context."""
+        ...
+
+    def close(self) -> None:
+        """Free the model; a second call does nothing."""
+        ...

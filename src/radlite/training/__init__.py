@@ -1,0 +1,1 @@
+"""Fine-tuning: torch, transformers and peft live here (`pip install radlite[train]`)."""
