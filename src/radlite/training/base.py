@@ -51,7 +51,7 @@ def learn_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
             tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    learner.train_from_iterable(
+    learner.train_from_iterator(
         texts,
         tokenizers.trainers.BpeTrainer(
             vocab_size=size - len(CONTROL),
