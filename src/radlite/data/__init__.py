@@ -1,0 +1,1 @@
+"""Rows in, Examples out: sources, corpus, split, mixture, and the synthesiser of sample data."""
