@@ -1,0 +1,41 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes the environment it needs.
+
+VENV ?= .venv
+PYTHON ?= python3
+RADLITE = $(VENV)/bin/radlite
+OUT ?= demo
+READY = $(VENV)/.ready
+
+.PHONY: demo demo-fast test test-slow check clean help
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: $(READY) ## The whole path on the tiny bases: corpus, training, evaluation, export, a reading (about 15 minutes)
+	$(RADLITE) demo --out $(OUT)
+
+demo-fast: $(READY) ## The same with little data: shows that everything works, not how well (under 4 minutes)
+	$(RADLITE) demo --fast --out $(OUT)-fast
+
+test: $(READY) ## The default tests
+	$(VENV)/bin/python -m pytest
+
+test-slow: $(READY) ## The tests that take minutes
+	$(VENV)/bin/python -m pytest -m slow
+
+check: $(READY) ## Format, lint, types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "RadLite needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 2; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
+	@echo "Installing RadLite and what it needs into $(VENV) (once; a few minutes) ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean: ## Remove the environment and the demo's output
+	rm -rf $(VENV) $(OUT) $(OUT)-fast
