@@ -95,10 +95,14 @@ def _groups(rows: Sequence[Example], members: Sequence[int]) -> list[list[int]]:
 def _stratify(
     rows: Sequence[Example], groups: Sequence[list[int]], fractions: tuple[float, float, float], seed: int
 ) -> list[str]:
-    """A split for each group: the rarest stratum first, its largest groups first, each to the split that lacks most."""
+    """A split for each group: the rarest stratum first, its largest groups first, each to the split that lacks most.
+
+    Lack is relative to what the split should have, so that every split draws from the whole order: large groups, such
+    as patients with rows in several tasks, do not all fall to training.
+    """
     strata = [Counter(_stratum(rows[number]) for number in group) for group in groups]
     total: Counter[str] = sum(strata, Counter())
-    wanted = [{name: share * count for name, count in total.items()} for share in fractions]
+    has: list[Counter[str]] = [Counter() for _ in SPLITS]
     draw = [_draw(seed, min((rows[n].source, rows[n].task, rows[n].id) for n in group)) for group in groups]
     holding: dict[str, list[int]] = defaultdict(list)
     for number in sorted(range(len(groups)), key=lambda number: (-len(groups[number]), draw[number])):
@@ -108,10 +112,12 @@ def _stratify(
     for name in sorted(total, key=lambda name: (total[name], name)):
         for number in holding[name]:
             if number not in chosen:
-                split = max(range(3), key=lambda split: (wanted[split][name], sum(wanted[split].values())))
+                split = min(
+                    (split for split in range(3) if fractions[split] > 0),
+                    key=lambda split: (has[split][name] / fractions[split], has[split].total() / fractions[split]),
+                )
                 chosen[number] = split
-                for each, count in strata[number].items():
-                    wanted[split][each] -= count
+                has[split] += strata[number]
     return [SPLITS[chosen[number]] for number in range(len(groups))]
 
 
