@@ -4,12 +4,14 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from radlite.errors import UserError
+from radlite.files import read_json
 from radlite.manifest import text_hash
 from radlite.tokenizer import Tokenizer
 
@@ -51,6 +53,18 @@ class Renderer:
         self.end = end
         self.end_id = tokenizer.control[end]
         self._control = re.compile("|".join(map(re.escape, sorted(tokenizer.control, key=len, reverse=True))))
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "Renderer":
+        """The renderer of a Hugging Face model folder: its tokenizer.json and its chat template."""
+        tokenizer = Tokenizer.from_folder(folder)
+        if (folder / "chat_template.jinja").is_file():
+            return cls(tokenizer, (folder / "chat_template.jinja").read_text("utf-8"))
+        settings = folder / "tokenizer_config.json"
+        template = read_json(settings, "tokenizer settings").get("chat_template") if settings.is_file() else None
+        if not isinstance(template, str) or not template:
+            raise UserError(f"{folder} has no chat template; use the folder of an instruction-tuned model.")
+        return cls(tokenizer, template)
 
     @property
     def hash(self) -> str:

@@ -28,7 +28,7 @@ class Tokenizer:
             added = parts["added_tokens"]
             self.control: Mapping[str, int] = {token["content"]: token["id"] for token in added}
             self._bpe = tokenizers.Tokenizer.from_str(json.dumps({**parts, "added_tokens": [], "post_processor": None}))
-        except (ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # the library raises bare Exception
             raise UserError("The tokenizer.json of this model cannot be read; get the model again.") from error
         self.definition = definition
         self._names = {number: name for name, number in self.control.items()}

@@ -7,6 +7,9 @@ from typing import Literal, Protocol
 from radlite.chat import Prompt, Renderer
 from radlite.tasks import Grammar
 
+DEFAULT_CONTEXT = 4096
+"""Tokens of context that an engine opens, if the model has as many: a report, some solved examples, and an answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -44,3 +47,9 @@ class Model(Protocol):
     def close(self) -> None:
         """Free the model; a second call does nothing."""
         ...
+
+
+def end_ids(renderer: Renderer) -> frozenset[int]:
+    """Ids at which a model stops: the end of its turn, and the end of text that base models know."""
+    control = renderer.tokenizer.control
+    return frozenset({renderer.end_id, control.get("<|endoftext|>", renderer.end_id)})

@@ -1,0 +1,160 @@
+"""What a GGUF file says of its model, read without its weights.
+
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The reader of the `gguf` package makes an array
+object of each of 300,000 vocabulary entries (8 s for Qwen); this one takes the entries as text (a fraction of one).
+"""
+
+import json
+import math
+import mmap
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radlite.chat import Renderer
+from radlite.errors import UserError
+from radlite.tokenizer import Tokenizer
+
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
+
+
+@dataclass(frozen=True)
+class Header:
+    """A GGUF's keys and values, and its tensors' names with their shapes, innermost dimension first."""
+
+    path: Path
+    keys: dict[str, Any]
+    tensors: dict[str, tuple[int, ...]]
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """How the file was made, if radlite made it."""
+        try:
+            manifest = json.loads(self.keys["radlite.manifest"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return manifest if isinstance(manifest, dict) else None
+
+    @property
+    def context_tokens(self) -> int:
+        """The context that the model was trained for."""
+        length = self.keys.get(f"{self.keys.get('general.architecture')}.context_length")
+        if not isinstance(length, int) or length < 1:
+            raise UserError(f"{self.path} does not say its context length; export or download the model again.")
+        return length
+
+    def renderer(self) -> Renderer:
+        """The model's own tokenizer and chat template."""
+        template = self.keys.get("tokenizer.chat_template")
+        if not isinstance(template, str) or not template:
+            raise UserError(f"{self.path} has no chat template; use the GGUF of an instruction-tuned model.")
+        return Renderer(self.tokenizer(), template)
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer: the very tokenizer.json if the file carries it, else rebuilt from the vocabulary."""
+        whole = self.keys.get("tokenizer.huggingface.json")
+        if isinstance(whole, str):
+            return Tokenizer(whole)
+        kind = (self.keys.get("tokenizer.ggml.model"), self.keys.get("tokenizer.ggml.pre"))
+        if kind != ("gpt2", "qwen2"):
+            name = "-".join(str(part) for part in kind if part) or "unnamed"
+            raise UserError(f"{self.path} has the tokenizer {name}, but only Qwen's is supported; use a Qwen model.")
+        tokens, merges, types = (self._list(f"tokenizer.ggml.{key}") for key in ("tokens", "merges", "token_type"))
+        if not (tokens and merges and len(tokens) == len(types) and {*map(type, tokens + merges)} == {str}):
+            raise UserError(f"{self.path} has an incomplete vocabulary; export or download the model again.")
+        # What fills the table up to the model's width is no token: type UNUSED, or in older files named [PADn].
+        control = {
+            token: number
+            for number, (token, type_) in enumerate(zip(tokens, types, strict=True))
+            if type_ in (_CONTROL, _USER_DEFINED) and not (token.startswith("[PAD") and token.endswith("]"))
+        }
+        normal = max((number for number, type_ in enumerate(types) if type_ == _NORMAL), default=-1) + 1
+        return Tokenizer.from_vocabulary(tokens[:normal], merges, control)
+
+    def _list(self, key: str) -> list[Any]:
+        value = self.keys.get(key)
+        return value if isinstance(value, list) else []
+
+
+def read(path: Path) -> Header:
+    """Read the header of a GGUF file.
+
+    Raises `UserError` for a file that is missing, is no GGUF, or ends before its last tensor does.
+    """
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size < 24 or file.read(4) != b"GGUF":
+                raise UserError(f"{path} is not a GGUF model file; give a file that ends in .gguf.")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _header(path, data)
+    except OSError as error:
+        raise UserError(f"Cannot read the model {path}: {error.strerror}; check the path.") from error
+    except (struct.error, LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{path} is damaged or cut short; export or download the model again.") from error
+
+
+def _header(path: Path, data: mmap.mmap) -> Header:
+    version, tensor_count, key_count = struct.unpack_from("<IQQ", data, 4)
+    if version not in (2, 3):
+        raise UserError(f"{path} is GGUF version {version}, but 2 or 3 is needed; export or download the model again.")
+    take, offset = _reader(data, 24)
+    keys = {take(_STRING): take(take(4)) for _ in range(key_count)}
+    tensors: dict[str, tuple[int, ...]] = {}
+    end = 0
+    for _ in range(tensor_count):
+        name = take(_STRING)
+        tensors[name] = tuple(take(10) for _ in range(take(4)))
+        end = max(end, _bytes(tensors[name], take(4)) + take(10))
+    alignment = int(keys.get("general.alignment", 32)) or 1
+    start = -(-offset() // alignment) * alignment
+    if tensors and start + end > len(data):
+        raise UserError(
+            f"{path} is cut short ({len(data):,} of {start + end:,} bytes); export or download the model again."
+        )
+    return Header(path, keys, tensors)
+
+
+def _bytes(shape: tuple[int, ...], kind: int) -> int:
+    import gguf
+
+    block: int
+    size: int
+    block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
+    return math.prod(shape) // block * size
+
+
+def _reader(data: mmap.mmap, offset: int) -> tuple[Callable[[int], Any], Callable[[], int]]:
+    """A function that takes the next value of a GGUF type, and one that tells the offset."""
+
+    def take(kind: int) -> Any:
+        nonlocal offset
+        if kind == _STRING:
+            return text()
+        if kind == _ARRAY:
+            inner, count = struct.unpack_from("<IQ", data, offset)
+            offset += 12
+            if inner in _SCALARS:
+                values = struct.unpack_from(f"<{count}{_SCALARS[inner]}", data, offset)
+                offset += struct.calcsize(f"<{count}{_SCALARS[inner]}")
+                return list(values)
+            return [take(inner) for _ in range(count)]
+        (value,) = struct.unpack_from(f"<{_SCALARS[kind]}", data, offset)
+        offset += struct.calcsize(f"<{_SCALARS[kind]}")
+        return value
+
+    length_of = struct.Struct("<Q").unpack_from
+
+    def text() -> str:
+        nonlocal offset
+        (length,) = length_of(data, offset)
+        start, offset = offset + 8, offset + 8 + length
+        if offset > len(data):
+            raise IndexError
+        return data[start:offset].decode()
+
+    return take, lambda: offset

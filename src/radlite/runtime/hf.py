@@ -1,0 +1,213 @@
+"""The engine of evaluation: a Hugging Face model, with or without adapter, many prompts at once."""
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+
+from radlite.chat import Prompt, Renderer
+from radlite.errors import UserError
+from radlite.runtime.grammar import Node, automaton, forced
+from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids
+
+_WINDOW = 16
+"""Batches that are sorted by length together; answers come in the order asked, so one window is held back at most."""
+
+
+def open_model(folder: Path, adapter: Path | None = None, batch_size: int = 16, device: str | None = None) -> "HfModel":
+    """Load a model folder and, if given, a LoRA adapter on it: float32 on a CPU, bfloat16 on a GPU.
+
+    Raises `UserError` if either cannot be loaded.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} has no config.json; give the folder of a Hugging Face model.")
+    if adapter and not (adapter / "adapter_config.json").is_file():
+        raise UserError(f"{adapter} has no adapter_config.json; give a folder that `radlite train` wrote.")
+    renderer = Renderer.from_folder(folder)
+    transformers.utils.logging.disable_progress_bar()
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    try:
+        module = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    except Exception as error:  # the libraries below raise anything for a damaged file, bare Exception included
+        raise UserError(f"Cannot load the model in {folder} ({type(error).__name__}); get it again.") from error
+    context = min(module.config.max_position_embeddings, DEFAULT_CONTEXT)
+    if adapter:
+        import peft
+
+        try:
+            module = peft.PeftModel.from_pretrained(module, os.fspath(adapter))
+            if dtype == torch.float32:  # faster, and no coarser than the adapter's own sum; in bfloat16 it would be
+                module = module.merge_and_unload()
+        except Exception as error:
+            raise UserError(
+                f"The adapter in {adapter} does not load on {folder} ({type(error).__name__}); "
+                "use the base it was trained on, or train it again."
+            ) from error
+    return HfModel((adapter or folder).resolve().name, module.to(device), renderer, context, batch_size)
+
+
+@dataclass(slots=True)
+class _Row:
+    """One request on its way: the place in its grammar, ids that the model has yet to read, and the answer so far."""
+
+    request: Request
+    node: Node | None
+    pending: list[int]
+    answer: list[int] = field(default_factory=list)
+    stop_reason: Literal["", "end", "length"] = ""
+
+
+class HfModel:
+    """A causal language model of `transformers`, which keeps its device and type. For one thread at a time."""
+
+    def __init__(self, name: str, module: Any, renderer: Renderer, context_tokens: int, batch_size: int = 16) -> None:
+        self.name = name
+        self.renderer = renderer
+        self.context_tokens = context_tokens
+        self.batch_size = batch_size
+        self._module = module
+        self._ends = end_ids(renderer)
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Complete the requests, greedily, in their order. `seconds` is each one's share of its batch."""
+        window = self.batch_size * _WINDOW
+        for begin in range(0, len(requests), window):
+            part = requests[begin : begin + window]
+            order = sorted(range(len(part)), key=lambda index: len(part[index].prompt.ids))
+            done: dict[int, Completion] = {}
+            following = 0
+            for start in range(0, len(order), self.batch_size):
+                batch = order[start : start + self.batch_size]
+                done.update(zip(batch, self._batch([part[index] for index in batch]), strict=True))
+                while following in done:
+                    yield done.pop(following)
+                    following += 1
+
+    def next_log_probabilities(self, prompt: Prompt, top: int) -> dict[int, float]:
+        """Natural logarithms of the probability of the `top` likeliest ids after `prompt`, likeliest first."""
+        with self._evaluating():
+            logits, _ = self._forward([prompt.ids], transformers.DynamicCache(), self._no_columns())
+            values, ids = logits[0].float().log_softmax(-1).sort(descending=True, stable=True)
+        return dict(zip(ids[:top].tolist(), values[:top].tolist(), strict=True))
+
+    def close(self) -> None:
+        """Free the model; a second call does nothing."""
+        self._module = None
+
+    def _batch(self, requests: Sequence[Request]) -> list[Completion]:
+        """Complete the requests together."""
+        begin = time.perf_counter()
+        rows = [self._row(request) for request in requests]
+        with self._evaluating():
+            self._run([row for row in rows if not row.stop_reason])
+        seconds = (time.perf_counter() - begin) / len(rows)
+        return [self._completion(row, seconds) for row in rows]
+
+    def _run(self, rows: list[_Row]) -> None:
+        """Extend the answers of all rows until each has stopped; what has stopped leaves the batch."""
+        cache, mask = transformers.DynamicCache(), self._no_columns()
+        shared = _common([row.pending[:-1] for row in rows])
+        if shared:
+            _, mask = self._forward([rows[0].pending[:shared]], cache, mask)
+            cache.batch_repeat_interleave(len(rows))
+        mask = mask.expand(len(rows), -1)
+        for row in rows:
+            del row.pending[:shared]
+        while rows:
+            logits, mask = self._forward([row.pending for row in rows], cache, mask)
+            for row, likeliest, line in zip(rows, logits.argmax(-1).tolist(), logits, strict=True):
+                row.pending = []
+                self._extend(row, self._choose(row, likeliest, line))
+            keep = [index for index, row in enumerate(rows) if not row.stop_reason]
+            if len(keep) < len(rows):
+                rows = [rows[index] for index in keep]
+                kept = torch.tensor(keep, dtype=torch.long, device=mask.device)
+                cache.batch_select_indices(kept)
+                mask = mask[kept]
+
+    def _forward(
+        self, pending: Sequence[Sequence[int]], cache: Any, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read `pending` after what `cache` holds: logits (rows, ids) of each row's last id, and the mask grown.
+
+        `mask` (rows, columns) tells real columns from padding. Rows with fewer ids are padded on the left, at any
+        time: positions count real columns only, so that padding inside a row changes nothing.
+        """
+        width = max(map(len, pending))
+        ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in pending], device=mask.device)
+        real = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in pending], device=mask.device)
+        mask = torch.cat([mask, real], dim=1)
+        output = self._module(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1)[:, -width:] - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1], mask
+
+    def _row(self, request: Request) -> _Row:
+        row = _Row(request, None, list(request.prompt.ids))
+        if request.grammar:
+            ids, row.node = forced(automaton(request.grammar, self.renderer.tokenizer), self.renderer.end_id)
+            self._extend(row, ids)
+        return row
+
+    def _choose(self, row: _Row, likeliest: int, logits: torch.Tensor) -> list[int]:
+        """The next id of a row, and what its grammar forces after it."""
+        if not row.node:
+            return [likeliest]
+        allowed = sorted(row.node.next) + (sorted(self._ends) if row.node.end else [])
+        token = allowed[int(logits[allowed].argmax())]
+        if token not in row.node.next:
+            return [token]
+        ids, row.node = forced(row.node.next[token], self.renderer.end_id)
+        return [token, *ids]
+
+    def _extend(self, row: _Row, ids: list[int]) -> None:
+        row.answer = (row.answer + ids)[: row.request.max_tokens]
+        row.pending += ids
+        if row.answer and row.answer[-1] in self._ends:
+            row.stop_reason = "end"
+        elif len(row.answer) == row.request.max_tokens:
+            row.stop_reason = "length"
+
+    def _completion(self, row: _Row, seconds: float) -> Completion:
+        assert row.stop_reason
+        return Completion(
+            text=self.renderer.tokenizer.decode(row.answer[:-1] if row.stop_reason == "end" else row.answer),
+            stop_reason=row.stop_reason,
+            prompt_tokens=len(row.request.prompt.ids),
+            cached_tokens=0,
+            generated_tokens=len(row.answer),
+            seconds=seconds,
+        )
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """No dropout and no gradients inside; the module's mode comes back afterwards, as training may go on."""
+        training = self._module.training
+        self._module.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._module.train(training)
+
+    def _no_columns(self) -> torch.Tensor:
+        return torch.ones(1, 0, dtype=torch.long, device=self._module.device)
+
+
+def _common(lists: Sequence[list[int]]) -> int:
+    """How many ids all lists begin with."""
+    columns = zip(*lists, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))

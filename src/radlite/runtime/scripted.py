@@ -1,0 +1,70 @@
+"""A model that says what it is told to: for tests, documentation and trying a pipeline without weights."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import tokenizers
+
+from radlite.chat import Prompt, Renderer
+from radlite.runtime.model import Completion, Request
+from radlite.tokenizer import Tokenizer, definition
+
+_CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def byte_renderer() -> Renderer:
+    """A renderer of plain ChatML in which every byte is a token: it needs no vocabulary."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    control = {name: len(alphabet) + index for index, name in enumerate(_CONTROL)}
+    return Renderer(Tokenizer(definition(alphabet, [], control)), _TEMPLATE)
+
+
+class ScriptedModel:
+    """Answers from a script: a function of the prompt's text, or texts used up one by one.
+
+    Answers are given as they stand, inside the grammar or not, but are cut at `max_tokens` like any model's.
+    `prompts` lists what was asked.
+    """
+
+    def __init__(
+        self,
+        script: Callable[[str], str] | Iterable[str],
+        renderer: Renderer | None = None,
+        context_tokens: int = 4096,
+        name: str = "scripted",
+    ) -> None:
+        self.name = name
+        self.renderer = renderer or byte_renderer()
+        self.context_tokens = context_tokens
+        self.prompts: list[Prompt] = []
+        self._answer = script if callable(script) else _one_by_one(iter(script))
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Complete the requests in their order. Raises `RuntimeError` when the script has no answer left."""
+        for request in requests:
+            self.prompts.append(request.prompt)
+            ids = self.renderer.tokenizer.encode(self._answer(request.prompt.text))
+            ended = len(ids) < request.max_tokens
+            yield Completion(
+                text=self.renderer.tokenizer.decode(ids[: request.max_tokens]),
+                stop_reason="end" if ended else "length",
+                prompt_tokens=len(request.prompt.ids),
+                cached_tokens=0,
+                generated_tokens=len(ids) + 1 if ended else request.max_tokens,
+                seconds=0.0,
+            )
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def _one_by_one(answers: Iterator[str]) -> Callable[[str], str]:
+    def answer(_: str) -> str:
+        for text in answers:
+            return text
+        raise RuntimeError("the script has no answer left")
+
+    return answer

@@ -1,0 +1,171 @@
+"""The engine of the default install: llama.cpp's server in this process, from the wheel `xllamacpp`."""
+
+import os
+import secrets
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import xllamacpp
+
+from radlite.chat import Prompt, Renderer
+from radlite.errors import UserError
+from radlite.runtime import gguf
+from radlite.runtime.grammar import automaton, forced, gbnf
+from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids
+
+
+def open_model(path: Path, context_tokens: int | None = None, threads: int | None = None) -> "WheelModel":
+    """Load a GGUF file: its weights, tokenizer and chat template.
+
+    `context_tokens` is the model's own up to `DEFAULT_CONTEXT` unless given. A model that radlite did not make has
+    `manifest` None. Raises `UserError` if the file cannot be used or has less context than asked for.
+    """
+    header = gguf.read(path)
+    context = context_tokens or min(header.context_tokens, DEFAULT_CONTEXT)
+    if context > header.context_tokens:
+        raise UserError(f"{path} was trained for {header.context_tokens:,} tokens of context; ask for no more.")
+    renderer = header.renderer()
+    # A listener comes with the server and cannot be left out. It gets a Unix socket in a folder of our own that is
+    # gone before the first report is sent, so that nothing can connect to it.
+    with tempfile.TemporaryDirectory(prefix="radlite-", ignore_cleanup_errors=True) as folder:
+        try:
+            server = xllamacpp.Server(parameters(path, context, threads, _address(folder)))
+        except RuntimeError as error:
+            raise UserError(
+                f"llama.cpp cannot load {path}: it is damaged or needs more memory; get it again or use a smaller one."
+            ) from error
+    return WheelModel(path.stem, server, renderer, context, header.manifest)
+
+
+def _address(folder: str) -> str:
+    """A socket in `folder`; where that cannot be (Windows, a long path), loopback, with the key alone to guard it."""
+    socket = os.path.join(folder, "llama.sock")
+    return socket if os.name == "posix" and len(os.fsencode(socket)) < 100 else "127.0.0.1"
+
+
+def parameters(path: Path, context: int, threads: int | None, address: str) -> Any:
+    """Settings of a server that answers this process alone, one request at a time, and says nothing."""
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(path)
+    settings.n_ctx = context
+    settings.n_parallel = 1
+    settings.fit_params = False
+    settings.warmup = False
+    settings.special = True  # control tokens that the model writes are spelled out, as our tokenizer does
+    settings.cache_ram_mib = 0  # the state of past reports is not kept
+    if threads:
+        settings.cpuparams.n_threads = threads
+        settings.cpuparams_batch.n_threads = threads
+    settings.verbosity = -1
+    settings.hostnames = [address]
+    settings.port = 0
+    settings.n_threads_http = 1
+    settings.api_keys = [secrets.token_urlsafe(32)]
+    settings.ui = False
+    settings.endpoint_slots = settings.endpoint_props = settings.endpoint_metrics = False
+    return settings
+
+
+class WheelModel:
+    """A GGUF model in llama.cpp's server. Safe to use from several threads, which wait for each other.
+
+    The state of the last prompt is kept: the beginning that the next one shares with it is not computed again.
+    """
+
+    def __init__(
+        self, name: str, server: Any, renderer: Renderer, context_tokens: int, manifest: dict[str, Any] | None
+    ) -> None:
+        self.name = name
+        self.renderer = renderer
+        self.context_tokens = context_tokens
+        self.manifest = manifest
+        self._lock = threading.Lock()
+        self._ends = {number: renderer.tokenizer.decode([number]) for number in end_ids(renderer)}
+        self._servers = [server]
+        # Dropping the server ends its threads; also when the process exits without `close`.
+        self._drop = weakref.finalize(self, self._servers.clear)
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Complete the requests, greedily, in their order."""
+        for request in requests:
+            with self._lock:
+                completion = self._constrained(request) if request.grammar else self._free(request)
+            yield completion
+
+    def next_log_probabilities(self, prompt: Prompt, top: int) -> dict[int, float]:
+        """Natural logarithms of the probability of the `top` likeliest ids after `prompt`, likeliest first.
+
+        Without grammar or temperature. A probability that underflows is the lowest 32-bit float.
+        """
+        with self._lock:
+            answer = self._ask(prompt.ids, 1, n_probs=top)
+        [position] = answer["choices"][0]["logprobs"]["content"]
+        return {entry["id"]: entry["logprob"] for entry in position["top_logprobs"]}
+
+    def close(self) -> None:
+        """Free the model; a second call does nothing."""
+        with self._lock:
+            self._drop()
+
+    def _free(self, request: Request) -> Completion:
+        begin = time.perf_counter()
+        answer = self._ask(request.prompt.ids, request.max_tokens)
+        choice, usage = answer["choices"][0], answer["usage"]
+        text, ended = choice["text"], choice["finish_reason"] == "stop"
+        if ended:
+            text = text.removesuffix(next(filter(text.endswith, self._ends.values()), ""))
+        return Completion(
+            text=text,
+            stop_reason="end" if ended else "length",
+            prompt_tokens=len(request.prompt.ids),
+            cached_tokens=usage["prompt_tokens_details"]["cached_tokens"],
+            generated_tokens=usage["completion_tokens"],
+            seconds=time.perf_counter() - begin,
+        )
+
+    def _constrained(self, request: Request) -> Completion:
+        """Ask for one token at each choice; what is forced in between is read as one batch with the next question."""
+        begin = time.perf_counter()
+        prompt, tokenizer, end = request.prompt.ids, self.renderer.tokenizer, self.renderer.end_id
+        answer, node = forced(automaton(request.grammar, tokenizer), end)
+        cached = 0
+        first = True
+        while node and len(answer) < request.max_tokens:
+            reply = self._ask((*prompt, *answer), 1, grammar=gbnf(node), n_probs=1)
+            if first:
+                cached, first = reply["usage"]["prompt_tokens_details"]["cached_tokens"], False
+            token = reply["choices"][0]["logprobs"]["content"][0]["id"]
+            more, node = forced(node.next[token], end) if token in node.next else ([], None)
+            answer += [token, *more]
+        answer = answer[: request.max_tokens]
+        ended = answer[-1] in self._ends
+        return Completion(
+            text=tokenizer.decode(answer[:-1] if ended else answer),
+            stop_reason="end" if ended else "length",
+            prompt_tokens=len(prompt),
+            cached_tokens=min(cached, len(prompt)),
+            generated_tokens=len(answer),
+            seconds=time.perf_counter() - begin,
+        )
+
+    def _ask(self, ids: Sequence[int], max_tokens: int, **settings: Any) -> dict[str, Any]:
+        if not self._servers:
+            raise RuntimeError("the model is closed")
+        question = {
+            "prompt": list(ids),
+            "max_tokens": max_tokens,
+            "temperature": 0.0,
+            "samplers": ["top_k"],
+            "top_k": 1,
+            "cache_prompt": True,
+            **settings,
+        }
+        answer: dict[str, Any] = self._servers[0].handle_completions(question)
+        if "choices" not in answer:
+            raise RuntimeError(f"llama.cpp refused a request: {answer.get('error', {}).get('type')}")
+        return answer
