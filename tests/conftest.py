@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from radlite.runtime import gguf
+from radlite.tokenizer import Tokenizer
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -38,3 +41,9 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder shared/data with real vocabulary and reports is not beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def qwen(shared: Path) -> Tokenizer:
+    """Qwen's real vocabulary."""
+    return gguf.read(shared / "qwen" / "ggml-vocab-qwen2.gguf").tokenizer()

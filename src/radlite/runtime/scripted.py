@@ -1,6 +1,7 @@
 """A model that says what it is told to: for tests, documentation and trying a pipeline without weights."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 import tokenizers
 
@@ -25,7 +26,7 @@ def byte_renderer() -> Renderer:
 class ScriptedModel:
     """Answers from a script: a function of the prompt's text, or texts used up one by one.
 
-    Answers are given as they stand, inside the grammar or not, but are cut at `max_tokens` like any model's.
+    Answers are given as they stand, whatever the grammar and `max_tokens` say, and all end with `stop_reason`.
     `prompts` lists what was asked.
     """
 
@@ -33,27 +34,28 @@ class ScriptedModel:
         self,
         script: Callable[[str], str] | Iterable[str],
         renderer: Renderer | None = None,
-        context_tokens: int = 4096,
+        context_tokens: int = 1 << 20,
         name: str = "scripted",
+        stop_reason: Literal["end", "length"] = "end",
     ) -> None:
         self.name = name
         self.renderer = renderer or byte_renderer()
         self.context_tokens = context_tokens
         self.prompts: list[Prompt] = []
+        self.stop_reason: Literal["end", "length"] = stop_reason
         self._answer = script if callable(script) else _one_by_one(iter(script))
 
     def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Complete the requests in their order. Raises `RuntimeError` when the script has no answer left."""
         for request in requests:
             self.prompts.append(request.prompt)
-            ids = self.renderer.tokenizer.encode(self._answer(request.prompt.text))
-            ended = len(ids) < request.max_tokens
+            answer = self._answer(request.prompt.text)
             yield Completion(
-                text=self.renderer.tokenizer.decode(ids[: request.max_tokens]),
-                stop_reason="end" if ended else "length",
+                text=answer,
+                stop_reason=self.stop_reason,
                 prompt_tokens=len(request.prompt.ids),
                 cached_tokens=0,
-                generated_tokens=len(ids) + 1 if ended else request.max_tokens,
+                generated_tokens=len(self.renderer.tokenizer.encode(answer)) + 1,
                 seconds=0.0,
             )
 
