@@ -1,0 +1,100 @@
+"""What a model has to beat: the most frequent answer, and words with a linear classifier."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from radlite.errors import UserError
+from radlite.evaluation.metrics import Answered, grade
+from radlite.tasks import Example, Reading, Task, named
+from radlite.tasks.abnormality import ABNORMALITY, CLASSES
+from radlite.tasks.answers import words
+
+
+def majority(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
+    """The most frequent answer of the training data, whatever is asked; for abnormalities, that of each class."""
+    return _baseline(train, test, lambda task, solved, asked: [_most_frequent(task, solved)] * len(asked))
+
+
+def tfidf(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
+    """TF-IDF over words and pairs of words, and logistic regression; for the tasks of `test` that have labels.
+
+    Labels weigh alike, whatever their frequency: else it falls back on the majority where one label is rare. It knows
+    the labels that occur in `train`. Raises `UserError` if scikit-learn is not installed.
+    """
+    return _baseline(train, [example for example in test if named(example.task).labels], _classified)
+
+
+def _baseline(
+    train: Sequence[Example],
+    test: Sequence[Example],
+    answers: Callable[[Task, list[Example], list[Example]], Iterable[str]],
+) -> list[Answered]:
+    """Grade what `answers(task, training examples, test examples)` gives as plain text, read as any model's text is."""
+    result = []
+    for name in dict.fromkeys(example.task for example in test):
+        task = named(name)
+        solved, asked = ([example for example in part if example.task == name] for part in (train, test))
+        _check(task, solved, asked)
+        start = time.perf_counter()
+        texts = list(answers(task, solved, asked))
+        seconds = (time.perf_counter() - start) / len(asked)
+        result += [grade(item, _reading(task, text, seconds)) for item, text in zip(asked, texts, strict=True)]
+    return result
+
+
+def _check(task: Task, train: Sequence[Example], test: Sequence[Example]) -> None:
+    if not train:
+        raise UserError(f"There is no training data for {task.name}, which its baselines need; add it to the corpus.")
+    if {example.id for example in train} & {example.id for example in test}:
+        raise UserError(f"Items of {task.name} are both learned from and evaluated; build the corpus again.")
+
+
+def _reading(task: Task, text: str, seconds: float) -> Reading:
+    answer = task.read(text)
+    return Reading(task.name, "unreadable" if answer is None else "ok", answer, text, seconds=seconds)
+
+
+def _most_frequent(task: Task, train: Sequence[Example]) -> str:
+    if task is ABNORMALITY:
+        states: list[Mapping[str, str]] = [task.read(example.answer) or {} for example in train]
+        return task.render({name: _first(state.get(name, "not mentioned") for state in states) for name in CLASSES})
+    return _first(example.answer for example in train)
+
+
+def _first(values: Iterable[str]) -> str:
+    """The most frequent value; of several alike frequent ones the first in the alphabet."""
+    return min(Counter(values).items(), key=lambda entry: (-entry[1], entry[0]))[0]
+
+
+def _classified(task: Task, train: list[Example], test: list[Example]) -> list[str]:
+    labels = [example.answer for example in train]
+    if len(set(labels)) == 1:
+        return labels[:1] * len(test)
+    model = _pipeline()
+    model.fit([_document(task, example) for example in train], labels)
+    return [str(label) for label in model.predict([_document(task, example) for example in test])]
+
+
+def _pipeline() -> Any:
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+    except ImportError as error:
+        raise UserError("The TF-IDF baseline needs scikit-learn; run pip install 'radlite[evaluate]'.") from error
+    # 20,000 features keep the solver's memory at 200 MB for the hundred RADS categories.
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, max_features=20_000, lowercase=False, token_pattern=r"\S+"
+    )
+    return make_pipeline(vectorizer, LogisticRegression(C=10.0, class_weight="balanced", max_iter=1_000))
+
+
+def _document(task: Task, example: Example) -> str:
+    """The words of the inputs; where there are several, each marked with the input it is from."""
+    mark = "{name}:{word}" if len(task.inputs) > 1 else "{word}"
+    # A mark for inputs without a word keeps the vocabulary from being empty.
+    return " ".join(
+        ["input", *(mark.format(name=name, word=word) for name in task.inputs for word in words(example.inputs[name]))]
+    )

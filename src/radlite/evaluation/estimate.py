@@ -1,0 +1,102 @@
+"""A number with its 95 % interval and the count it rests on."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z = 1.959963984540054
+"""The 97.5 % point of the normal distribution."""
+
+RESAMPLES = 2_000
+
+# Resampled counts are made in blocks of at most this many numbers, so that memory does not grow with the test set.
+_BLOCK = 2_000_000
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value, its 95 % interval `low`..`high`, and the number of items `n`; low <= value <= high always.
+
+    Nothing is known from no items: `n` is 0, the interval is the whole range, and the value (its lower end) means
+    nothing.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}] n={self.n}" if self.n else "no items"
+
+
+def proportion(successes: int, n: int) -> Estimate:
+    """Share of `n` items, with Wilson's score interval (Wilson, 1927)."""
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} items")
+    if n == 0:
+        return Estimate(0.0, 0.0, 1.0, 0)
+    share = successes / n
+    centre = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    reach = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
+    return Estimate(share, min(share, max(0.0, centre - reach)), max(share, min(1.0, centre + reach)), n)
+
+
+def mean(values: Sequence[float], seed: int = 0) -> Estimate:
+    """Mean of per-item values in 0..1: Wilson's interval if all are 0 or 1, else a percentile bootstrap."""
+    array = _array(values, 0.0)
+    if np.all((array == 0) | (array == 1)):
+        return proportion(int(array.sum()), len(array))
+    return statistic(lambda weights: weights @ array / len(array), len(array), seed)
+
+
+def paired(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Estimate:
+    """Mean of `first - second` over the same items, values in 0..1, by a paired percentile bootstrap."""
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} values are no pairs")
+    difference = _array(first, 0.0) - _array(second, 0.0)
+    return statistic(lambda weights: weights @ difference / len(difference), len(difference), seed, floor=-1.0)
+
+
+def statistic(
+    function: Callable[[Vector], Vector], n: int, seed: int = 0, floor: float = 0.0, ceiling: float = 1.0
+) -> Estimate:
+    """A statistic of `n` items with a percentile bootstrap of 2,000 resamples (Efron, 1979).
+
+    `function` takes weights, (resamples, n): how often each item was drawn; it gives one value a resample, between
+    `floor` and `ceiling`. Where every resample gives the same value, as for a perfect score, the bootstrap is blind;
+    the interval then allows for a share of items unlike all that were seen, at most Wilson's upper bound of 0 in `n`,
+    which might take any value.
+    """
+    if n == 0:
+        return Estimate(floor, floor, ceiling, 0)
+    value = float(np.clip(function(np.ones((1, n)))[0], floor, ceiling))
+    draws = _bootstrap(function, n, seed)
+    if np.ptp(draws) < 1e-12:
+        unseen = proportion(0, n).high
+        low, high = ((1 - unseen) * value + unseen * end for end in (floor, ceiling))
+    else:
+        low, high = np.clip(np.quantile(draws, (0.025, 0.975)), floor, ceiling).tolist()
+    return Estimate(value, min(low, value), max(high, value), n)
+
+
+def _bootstrap(function: Callable[[Vector], Vector], n: int, seed: int) -> Vector:
+    generator = np.random.default_rng(seed)
+    draws: list[Vector] = []
+    for start in range(0, RESAMPLES, block := max(1, _BLOCK // n)):
+        rows = min(block, RESAMPLES - start)
+        drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+        draws.append(function(np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)))
+    return np.concatenate(draws)
+
+
+def _array(values: Sequence[float], floor: float) -> Vector:
+    array = np.asarray(values, dtype=np.float64)
+    if array.size and not (array.min() >= floor and array.max() <= 1):
+        raise ValueError("values outside 0..1 have no place in an estimate")
+    return array

@@ -1,0 +1,189 @@
+"""Results as tables for people and as `summary.json` for programs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from radlite import manifest
+from radlite.errors import UserError
+from radlite.evaluation.metrics import Row, Stage
+from radlite.files import read_json, write_json
+from radlite.tasks import named
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: the rows of a stage with this number of shots, of one model or of each base model."""
+
+    title: str
+    stage: Stage
+    shots: int = 0
+    model: str | None = None
+
+
+COLUMNS = (
+    Column("majority", "baseline", model="majority"),
+    Column("TF-IDF", "baseline", model="tfidf"),
+    Column("base", "base"),
+    Column("base 3-shot", "base", shots=3),
+    Column("tuned", "tuned"),
+    Column("tuned 3-shot", "tuned", shots=3),
+    Column("tuned Q4_K_M", "quantized"),
+    Column("router", "ensemble", model="router"),
+)
+"""What a table shows, as far as there are rows for it."""
+
+NOTE = (
+    "Under each value its 95 % interval: Wilson's for shares of right answers, bootstrap over items otherwise. n is "
+    "every item: answers that could not be read ('unread') and reports too long for the model ('long') score 0. Bold: "
+    "the highest value of the task; where intervals overlap, the order may be chance."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One metric of one task: its rows by (stage, shots, model)."""
+
+    task: str
+    metric: str
+    models: tuple[str, ...]
+    rows: Mapping[tuple[str, int, str], Row]
+    failures: Mapping[tuple[str, int, str], str]
+
+    def lines(self, columns: Sequence[Column]) -> Iterator[tuple[str, list[Row | None]]]:
+        """For each base model its name and its rows by column; what is of no base model stands in the first line."""
+        for number, model in enumerate(self.models or ("",)):
+            cells = [
+                self.rows.get((column.stage, column.shots, column.model or model))
+                if number == 0 or not column.model
+                else None
+                for column in columns
+            ]
+            yield model, cells
+
+    @property
+    def n(self) -> str:
+        counts = sorted({row["n"] for row in self.rows.values()})
+        return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+
+    def is_best(self, row: Row) -> bool:
+        return row["value"] >= max(other["value"] for other in self.rows.values()) - 1e-9
+
+
+def table(
+    rows: Sequence[Row], columns: Sequence[Column] = COLUMNS, metrics: Sequence[str] = (), slice: str = "all"
+) -> Table:
+    """A rich table of about 110 columns: for each task one entry a base model, its value over the interval.
+
+    Without `metrics` each task shows its primary one. Columns without a row are left out. Raises `UserError` if two
+    rows claim one cell, as those of two splits do.
+    """
+    entries, columns = _entries(rows, columns, metrics, slice)
+    result = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, caption=NOTE, caption_justify="left")
+    result.add_column("task\nmetric, n", overflow="fold")
+    result.add_column("model", overflow="fold")
+    for column in columns:
+        result.add_column(column.title.replace(" ", "\n"), justify="right", no_wrap=True)
+    for entry in entries:
+        head = Text(f"{entry.task}\n{entry.metric}, n={entry.n}")
+        for model, cells in entry.lines(columns):
+            result.add_row(head, model, *(_stacked(entry, row) for row in cells))
+            head = Text("")
+        result.add_section()
+    return result
+
+
+def _stacked(entry: _Entry, row: Row | None) -> Text:
+    if row is None:
+        return Text("")
+    text = Text(f"{row['value']:.2f}", style="bold" if entry.is_best(row) else "")
+    text.append(f"\n{_interval(row)}".replace("0.", "."), style="not bold dim")
+    if failure := entry.failures.get(_key(row)):
+        text.append(f"\n{failure.replace(', ', chr(10))}", style="not bold dim")
+    return text
+
+
+def markdown(
+    rows: Sequence[Row], columns: Sequence[Column] = COLUMNS, metrics: Sequence[str] = (), slice: str = "all"
+) -> str:
+    """The same as a Markdown table, one line for each task, metric and base model, and the note below it."""
+    entries, columns = _entries(rows, columns, metrics, slice)
+    titles = ["task", "metric", "n", "model", *(column.title for column in columns)]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * 4}{'---:|' * len(columns)}"]
+    for entry in entries:
+        head = [entry.task, entry.metric, entry.n]
+        for model, cells in entry.lines(columns):
+            lines.append(f"| {' | '.join([*head, model, *(_inline(entry, row) for row in cells)])} |")
+            head = ["", "", ""]
+    return "\n".join([*lines, "", NOTE.replace("Under", "Beside"), ""])
+
+
+def _inline(entry: _Entry, row: Row | None) -> str:
+    if row is None:
+        return ""
+    value = f"**{row['value']:.2f}**" if entry.is_best(row) else f"{row['value']:.2f}"
+    failure = entry.failures.get(_key(row))
+    return f"{value} {_interval(row)}" + (f" ({failure})" if failure else "")
+
+
+def _interval(row: Row) -> str:
+    return f"{row['low']:.2f}–{row['high']:.2f}"
+
+
+def _key(row: Row) -> tuple[str, int, str]:
+    return row["stage"], row["shots"], row["model"]
+
+
+def _entries(
+    rows: Sequence[Row], columns: Sequence[Column], metrics: Sequence[str], slice: str
+) -> tuple[list[_Entry], list[Column]]:
+    """What a table shows: its entries, and those of `columns` that have a row in them."""
+    fixed = {(column.stage, column.shots, column.model) for column in columns}
+    found: dict[tuple[str, str], dict[tuple[str, int, str], Row]] = {}
+    for row in rows:
+        stage, shots, model = _key(row)
+        if row["slice"] == slice and fixed & {(stage, shots, model), (stage, shots, None)}:
+            cells = found.setdefault((row["task"], row["metric"]), {})
+            if _key(row) in cells:
+                raise UserError(f"There are two results of {model} in {row['task']}; show one split and run at a time.")
+            cells[_key(row)] = row
+    models = tuple(dict.fromkeys(row["model"] for row in rows if (row["stage"], row["shots"], None) in fixed))
+    entries = [
+        _Entry(task, metric, models, found[task, metric], _failures(task, found))
+        for task in dict.fromkeys(task for task, _ in found)
+        for metric in metrics or (named(task).metric,)
+        if (task, metric) in found
+    ]
+    shown = {key for entry in entries for key in entry.rows}
+    shown_of_any = {(stage, shots, None) for stage, shots, _ in shown}
+    return entries, [column for column in columns if (column.stage, column.shots, column.model) in shown | shown_of_any]
+
+
+def _failures(task: str, found: Mapping[tuple[str, str], Mapping[tuple[str, int, str], Row]]) -> dict[Any, str]:
+    said: dict[tuple[str, int, str], str] = {}
+    for metric, word in (("unreadable", "unread"), ("too_long", "long")):
+        for key, row in found.get((task, metric), {}).items():
+            if count := round(row["value"] * row["n"]):
+                said[key] = f"{said[key]}, {count:,} {word}" if key in said else f"{count:,} {word}"
+    return said
+
+
+def write_summary(path: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
+    """Write `summary.json`, atomically: a manifest with `facts` (timings, file sizes, seeds) and the result rows."""
+    write_json(path, {**manifest.describe("results", **facts), "rows": list(rows)})
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The result rows in a `summary.json`, or in the folder that holds one."""
+    path = path / "summary.json" if path.is_dir() else path
+    content = read_json(path, "results file")
+    rows = content.get("rows") if isinstance(content, dict) else None
+    keys = Row.__required_keys__
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and keys <= row.keys() for row in rows):
+        raise UserError(f"{path} has no result rows; make it with radlite evaluate.")
+    return rows

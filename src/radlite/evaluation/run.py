@@ -1,0 +1,248 @@
+"""Asking a model all items, in a way that may be stopped at any instant and continued."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from radlite import manifest
+from radlite.data import corpus
+from radlite.errors import UserError
+from radlite.evaluation import selection
+from radlite.evaluation.metrics import Answered, Row, Stage, grade, rows
+from radlite.files import sha256
+from radlite.manifest import text_hash, weights_hash
+from radlite.reader import Reader, Style
+from radlite.runtime.model import Model
+from radlite.tasks import Example, named
+
+# Items are asked in blocks that always begin at the same places, and a continued run asks its block from the beginning:
+# engines compute neighbours together, which the last digits of a result depend on.
+_BLOCK = 64
+
+
+def evaluate(
+    reader: Reader, examples: Sequence[Example], out: Path, identity: str = "", progress: Progress | None = None
+) -> list[Answered]:
+    """Ask `reader` all `examples` and judge the answers, one line each in `out/{task}.jsonl`, as they come.
+
+    Files that are there already are continued: a last line cut short is dropped, and what results is what a run
+    without interruption gives, but for the seconds. `identity` is a digest of the model's weights. Report text is not
+    written; the model's own text is.
+
+    Raises `UserError` if a file is of another evaluation (model, shots, prompt or items), if a solved example is
+    among the items, or if the files cannot be written.
+    """
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(example.task, []).append(example)
+    for task, items in groups.items():
+        _check(reader, task, items)
+    answered: list[Answered] = []
+    for task, items in groups.items():
+        bar = progress.add_task(f"{reader.model.name} {task}", total=len(items)) if progress else None
+        for answer in _continued(reader, items, out / f"{task}.jsonl", identity):
+            answered.append(answer)
+            if progress and bar is not None:
+                progress.advance(bar)
+    return answered
+
+
+def _check(reader: Reader, task: str, items: Sequence[Example]) -> None:
+    if len({example.id for example in items}) < len(items):
+        raise UserError(f"The items of {task} do not have different ids; build the corpus again.")
+    ids = {example.id for example in items}
+    texts = {tuple(sorted(example.inputs.items())) for example in items}
+    for shot in reader.shots.get(task, ()):
+        if shot.id in ids or tuple(sorted(shot.inputs.items())) in texts:
+            raise UserError(f"The solved example {shot.id} of {task} is among the items evaluated; choose others.")
+
+
+def _continued(reader: Reader, items: Sequence[Example], path: Path, identity: str) -> Iterator[Answered]:
+    done = _opened(path, _header(reader, items, identity), items)
+    yield from done
+    if len(done) == len(items):
+        return
+    with path.open("ab", buffering=0) as file:
+        for begin in range(len(done) - len(done) % _BLOCK, len(items), _BLOCK):
+            block = items[begin : begin + _BLOCK]
+            readings = reader.read_many((example.task, example.inputs) for example in block)
+            for number, (example, reading) in enumerate(zip(block, readings, strict=True), start=begin):
+                if number >= len(done):
+                    answer = grade(example, reading)
+                    _write(file, path, dataclasses.asdict(answer))
+                    yield answer
+
+
+def _header(reader: Reader, items: Sequence[Example], identity: str) -> dict[str, Any]:
+    """First line of an answer file: what the answers depend on."""
+    task = named(items[0].task)
+    prompt = reader.prompt(task, items[0].inputs)
+    return {
+        "kind": "answers",
+        "task": task.name,
+        "model": reader.model.name,
+        "identity": identity,
+        "context_tokens": reader.model.context_tokens,
+        "style": reader.style,
+        "shots": [shot.id for shot in reader.shots.get(task.name, ())],
+        "items": len(items),
+        "prompt": text_hash([prompt.text, task.max_tokens, task.grammar, reader.constrain]),
+        "data": text_hash([{**dataclasses.asdict(item), "inputs": dict(item.inputs)} for item in items]),
+    }
+
+
+def _opened(path: Path, header: dict[str, Any], items: Sequence[Example]) -> list[Answered]:
+    """The whole answers of an earlier run. The file then holds the header and these, and nothing else."""
+    first = json.dumps(header).encode() + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = path.read_bytes() if path.is_file() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if not (whole.startswith(first) or (not whole and first.startswith(content))):
+            raise UserError(f"{path} {_difference(whole, header)}; choose another --out or delete the file.")
+        with path.open("ab", buffering=0) as file:
+            file.truncate(len(whole))
+            if not whole:
+                file.write(first)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from error
+    done = list(_parsed(path, whole))
+    if [answer.id for answer in done] != [example.id for example in items[: len(done)]]:
+        raise UserError(f"{path} holds answers to other items than its first line says; delete the file.")
+    return done
+
+
+def _difference(whole: bytes, header: dict[str, Any]) -> str:
+    try:
+        found = json.loads(whole.partition(b"\n")[0])
+        names = [name for name in header if found.get(name) != header[name]]
+    except (ValueError, AttributeError):
+        return "is no file of answers"
+    return f"holds answers of another evaluation (different {', '.join(names)})"
+
+
+def answers(path: Path) -> list[Answered]:
+    """The answers in a file that `evaluate` wrote; a last line cut short is passed over."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read the answers {path}: {error.strerror}.") from error
+    return list(_parsed(path, content[: content.rfind(b"\n") + 1]))
+
+
+def _parsed(path: Path, content: bytes) -> Iterator[Answered]:
+    for number, line in enumerate(content.splitlines()[1:], start=2):
+        try:
+            fields = json.loads(line)
+            yield Answered(**{**fields, "slices": tuple(fields["slices"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"Line {number} of {path} is damaged; delete the file and evaluate again.") from error
+
+
+def _write(file: FileIO, path: Path, value: dict[str, Any]) -> None:
+    rest = json.dumps(value).encode() + b"\n"
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}. Free some space, then run the same again.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model to evaluate: `name` of its base, the stage it is at, how it is asked, and a digest of its weights."""
+
+    model: Model
+    name: str
+    stage: Stage
+    style: Style
+    identity: str
+
+
+def open_model(place: str) -> Opened:
+    """Open a GGUF file, a Hugging Face model folder, an adapter folder, or `BASE+ADAPTER` (two folders).
+
+    What radlite tuned is asked by cue, any other model by full instruction. Raises `UserError` if it is none of these.
+    """
+    path = Path(place)
+    base, plus, adapter = place.rpartition("+")
+    if path.is_file():
+        return _open_gguf(path)
+    if path.is_dir():
+        made = manifest.read(path) if (path / manifest.NAME).is_file() else {}
+        return (
+            _open_adapter(Path(str(made["base"])), path) if made.get("kind") == "adapter" else _open_folder(path, made)
+        )
+    if plus and Path(base).is_dir() and Path(adapter).is_dir():
+        return _open_adapter(Path(base), Path(adapter))
+    raise UserError(f"There is no model {place}; give a GGUF file, a model folder, an adapter folder or BASE+ADAPTER.")
+
+
+def _open_gguf(path: Path) -> Opened:
+    from radlite.runtime import wheel
+
+    model = wheel.open_model(path)
+    made = model.manifest or {}
+    base = _tuned_base(made.get("source"))
+    exact = made.get("quantization") in ("F32", "F16", "BF16")
+    stage: Stage = "base" if not base else "tuned" if exact else "quantized"
+    return Opened(model, base or path.stem, stage, "cue" if base else "instruction", sha256(path))
+
+
+def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:
+    from radlite.runtime import hf
+
+    base = _tuned_base(made)
+    model, identity = hf.open_model(folder), weights_hash(folder)
+    if base:
+        return Opened(model, base, "tuned", "cue", identity)
+    return Opened(model, folder.resolve().name, "base", "instruction", identity)
+
+
+def _tuned_base(made: Any) -> str | None:
+    """Name of the base that radlite tuned and merged into the model with this manifest; None if it did not."""
+    merged = isinstance(made, dict) and made.get("kind") == "merged"
+    return str(made["base"]["name"]) if merged else None
+
+
+def _open_adapter(base: Path, adapter: Path) -> Opened:
+    from radlite.runtime import hf
+
+    if not base.is_dir():
+        raise UserError(f"The base {base} of the adapter {adapter} is not there; give both as BASE+ADAPTER.")
+    identity = text_hash([weights_hash(base), weights_hash(adapter)])
+    return Opened(hf.open_model(base, adapter), base.resolve().name, "tuned", "cue", identity)
+
+
+def evaluate_model(
+    place: str,
+    data: Path,
+    out: Path,
+    split: str = "test",
+    tasks: Sequence[str] = (),
+    shots: int = 0,
+    limit: int | None = 500,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Evaluate the model at `place` on a split of the corpus `data`: result rows, answers under `out`.
+
+    At most `limit` items of each of `tasks` (none: all of the corpus), drawn by `seed`; `shots` solved examples from
+    the training split. Continues what an earlier call left in `out`. Raises `UserError` as its parts do.
+    """
+    items = [row for task in tasks or (None,) for row in corpus.read(data, task, split)]
+    asked = dict.fromkeys(row.task for row in items) if shots else {}
+    solved = selection.shots([row for task in asked for row in corpus.read(data, task, "train")], shots, seed)
+    opened = open_model(place)
+    with contextlib.closing(opened.model):
+        folder = out / f"{opened.model.name}-{opened.stage}-{shots}-{split}"
+        reader = Reader(opened.model, opened.style, solved)
+        answered = evaluate(reader, selection.sample(items, limit, seed), folder, opened.identity, progress)
+    return rows(answered, opened.name, opened.stage, shots)

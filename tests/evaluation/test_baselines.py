@@ -1,0 +1,100 @@
+"""Baselines: what is learned from words and counts alone."""
+
+import random
+
+import pytest
+
+from radlite.errors import UserError
+from radlite.evaluation.baselines import majority, tfidf
+from radlite.evaluation.metrics import Answered, rows
+from radlite.tasks import Example, named
+from radlite.tasks.abnormality import CLASSES
+from tests.evaluation.items import item
+
+BENIGN = ("No suspicious lesion in liver or bone.", "The liver is normal; no metastasis.", "Bones are unremarkable.")
+SPREAD = ("Multiple hepatic metastases are present.", "Lytic bone lesions in keeping with metastatic disease.")
+
+
+def staged(split: str, count: int, seed: int) -> list[Example]:
+    draw = random.Random(seed)
+    made = []
+    for number in range(count):
+        spread = draw.random() < 0.3
+        report = f"CT of case {number}. The heart is normal. {draw.choice(SPREAD if spread else BENIGN)}"
+        made.append(item("m_staging", number, "M1" if spread else "M0", split, inputs={"report": report}))
+    return made
+
+
+def accuracy(answered: list[Answered]) -> float:
+    return next(row["value"] for row in rows(answered, "any", "baseline") if row["metric"] == "accuracy")
+
+
+def test_the_majority_answers_what_training_data_says_most() -> None:
+    train, test = staged("train", 100, 1), staged("test", 50, 2)
+    answered = majority(train, test)
+    assert {answer.text for answer in answered} == {"M0"}
+    assert accuracy(answered) == sum(example.answer == "M0" for example in test) / 50
+
+
+def test_the_majority_of_abnormalities_is_taken_class_by_class() -> None:
+    render = named("abnormality_detection").render
+    states = [
+        dict.fromkeys(CLASSES, "not mentioned") | {name: "negative"} for name in (CLASSES[0], CLASSES[0], CLASSES[1])
+    ]
+    train = [item("abnormality_detection", number, render(each), "train") for number, each in enumerate(states)]
+    [answer] = majority(train, [item("abnormality_detection", 1, render(states[2]))])
+    assert f"- {CLASSES[0]}: negative" in answer.text and f"- {CLASSES[1]}: not mentioned" in answer.text
+    assert answer.values["state_accuracy"] == 12 / 14
+
+
+@pytest.mark.parametrize("task", ["impression_generation", "radiology_qa", "radiology_ner", "temporal_comparison"])
+def test_the_majority_of_written_answers_is_the_most_frequent_one(task: str) -> None:
+    common, rare = {
+        "radiology_ner": ("Anatomy: heart", "No entities."),
+        "temporal_comparison": ("No comparison.", "- [Worsened] increased (related to: effusion)"),
+    }.get(task, ("Normal chest.", "A nodule."))
+    train = [item(task, number, answer, "train") for number, answer in enumerate([rare, common, common])]
+    [answer] = majority(train, [item(task, 1, common)])
+    assert (answer.text, answer.status) == (common, "ok")
+    assert answer.values[named(task).metric] == 1
+
+
+def test_words_beat_the_majority_where_words_decide() -> None:
+    train, test = staged("train", 200, 1), staged("test", 80, 2)
+    assert accuracy(tfidf(train, test)) == 1.0 > accuracy(majority(train, test))
+
+
+def test_inference_baselines_tell_the_premise_from_the_hypothesis() -> None:
+    def pair(number: int, split: str, draw: random.Random) -> Example:
+        sides = [draw.choice(("effusion", "fracture")) for _ in range(2)]
+        answer = "entailment" if sides[0] == "effusion" else "contradiction" if sides[1] == "effusion" else "neutral"
+        texts = {"premise": f"There is {sides[0]}.", "hypothesis": f"There is {sides[1]}."}
+        return item("radiology_nli", number, answer, split, inputs=texts)
+
+    draw = random.Random(3)
+    train, test = ([pair(number, split, draw) for number in range(120)] for split in ("train", "test"))
+    assert accuracy(tfidf(train, test)) == 1.0
+
+
+def test_the_classifier_knows_the_labels_of_training_data_only_and_answers_for_label_tasks_only() -> None:
+    stage = named("n_staging").render
+    train = [item("n_staging", number, stage(f"N{number % 2}"), "train") for number in range(20)]
+    test = [item("n_staging", 1, stage("N3")), item("radiology_qa", 2, "Left.")]
+    [answer] = tfidf(train, test)
+    assert (answer.truth, answer.values["accuracy"]) == ("N3", 0.0) and answer.label in ("N0", "N1")
+
+
+def test_one_label_or_no_words_in_training_data_still_give_answers() -> None:
+    test = staged("test", 5, 2)
+    assert {answer.text for answer in tfidf([item("m_staging", 1, "M0", "train")], test)} == {"M0"}
+    wordless = [item("m_staging", number, f"M{number % 2}", "train", inputs={"report": "..."}) for number in range(4)]
+    assert len(tfidf(wordless, test)) == 5
+
+
+def test_a_baseline_refuses_to_learn_from_what_is_evaluated_or_from_nothing() -> None:
+    test = staged("test", 5, 2)
+    for baseline in (majority, tfidf):
+        with pytest.raises(UserError, match="both learned from and evaluated"):
+            baseline(test, test)
+        with pytest.raises(UserError, match="no training data"):
+            baseline([], test)

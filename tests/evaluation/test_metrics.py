@@ -1,0 +1,126 @@
+"""Rows: every item counts, slices add up, macro-F1 is the field's."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radlite.errors import UserError
+from radlite.evaluation.metrics import Answered, Row, grade, macro_f1, routed, rows
+from tests.evaluation.items import item, said
+
+
+def value(found: list[Row], metric: str, slice: str = "all") -> tuple[float, int]:
+    [row] = [row for row in found if row["metric"] == metric and row["slice"] == slice]
+    assert row["low"] <= row["value"] <= row["high"]
+    return row["value"], row["n"]
+
+
+def staged(*pairs: tuple[str, str]) -> list[Answered]:
+    return [
+        grade(item("m_staging", number, truth), said("m_staging", text)) for number, (truth, text) in enumerate(pairs)
+    ]
+
+
+def test_what_could_not_be_read_or_did_not_fit_stays_in_the_denominator() -> None:
+    answered = staged(("M0", "M0"), ("M1", "M1"), ("M0", "the stage is unclear"))
+    answered.append(grade(item("m_staging", 9, "M0"), said("m_staging", "", "too_long")))
+    found = rows(answered, "tiny", "base")
+    assert value(found, "accuracy") == (0.5, 4)
+    assert value(found, "unreadable") == (0.25, 4)
+    assert value(found, "too_long") == (0.25, 4)
+
+
+def test_an_answer_that_was_withheld_scores_nothing_even_if_it_would_be_right() -> None:
+    reading = said("m_staging", "M1")
+    withheld = grade(item("m_staging", 1, "M1"), type(reading)("m_staging", "abstained", reading.answer, "M1"))
+    assert value(rows([withheld], "tiny", "tuned"), "accuracy") == (0.0, 1)
+
+
+def test_rows_have_the_keys_of_every_result_and_the_split() -> None:
+    [row, *_] = rows(staged(("M0", "M0")), "tiny", "tuned", shots=3)
+    assert list(row) == ["model", "stage", "shots", "split", "task", "slice", "metric", "value", "low", "high", "n"]
+    assert (row["model"], row["stage"], row["shots"], row["split"]) == ("tiny", "tuned", 3, "test")
+
+
+def test_rads_is_sliced_by_the_true_system_and_by_wording() -> None:
+    answers = [("BI-RADS 4B", "BI-RADS 4B"), ("LR-5", "BI-RADS 5"), ("No applicable RADS", "No applicable RADS")]
+    answered = [
+        grade(
+            item("rads_assignment", number, truth, tags=("unseen_wording",) * (number == 0)),
+            said("rads_assignment", text),
+        )
+        for number, (truth, text) in enumerate(answers)
+    ]
+    found = rows(answered, "tiny", "tuned")
+    assert value(found, "accuracy", "BI-RADS") == (1.0, 1)
+    assert value(found, "accuracy", "LI-RADS") == (0.0, 1)
+    assert value(found, "accuracy", "No applicable RADS") == (1.0, 1)
+    assert value(found, "accuracy", "unseen_wording") == (1.0, 1)
+    assert value(found, "accuracy", "seen_wording") == (0.5, 2)
+
+
+def test_real_reports_are_in_no_wording_slice_and_several_sources_are_told_apart() -> None:
+    answered = staged(("M0", "M0"), ("M1", "M0"))
+    real = item("m_staging", 7, "M1", source="tcga", tier="gold")
+    found = rows([*answered, grade(real, said("m_staging", "M1"))], "tiny", "tuned")
+    assert value(found, "accuracy", "source tcga") == (1.0, 1)
+    assert value(found, "accuracy", "source sample") == (0.5, 2)
+    assert value(found, "accuracy", "seen_wording") == (0.5, 2)
+    assert not [row for row in rows(answered, "tiny", "tuned") if row["slice"].startswith("source")]
+
+
+def test_every_value_of_the_task_becomes_a_row() -> None:
+    answer = grade(item("radiology_qa", 1, "three cm"), said("radiology_qa", "three cm"))
+    assert {row["metric"] for row in rows([answer], "tiny", "base")} == {
+        "word_f1", "exact_match", "rouge_l", "unreadable", "too_long",
+    }  # fmt: skip
+
+
+def test_no_reference_text_is_kept_for_tasks_in_prose() -> None:
+    answer = grade(item("impression_generation", 1, "Secret conclusion."), said("impression_generation", "Other."))
+    assert "Secret" not in repr(answer)
+
+
+LABELS = st.sampled_from(["M0", "M1", "M2"])
+
+
+@given(st.lists(st.tuples(LABELS | st.none(), LABELS), min_size=1, max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_macro_f1_is_that_of_scikit_learn_over_the_labels_of_the_truth(pairs: list[tuple[str | None, str]]) -> None:
+    from sklearn.metrics import f1_score
+
+    answers, truths = [answer for answer, _ in pairs], [truth for _, truth in pairs]
+    expected = f1_score(
+        truths, [answer or "none" for answer in answers], labels=sorted(set(truths)), average="macro", zero_division=0
+    )
+    estimate = macro_f1(answers, truths)
+    assert estimate.value == pytest.approx(expected)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1 and estimate.n == len(pairs)
+
+
+def test_a_majority_answer_has_a_low_macro_f1() -> None:
+    found = rows(staged(*[("M0", "M0")] * 9, ("M1", "M0")), "majority", "baseline")
+    assert value(found, "accuracy")[0] == 0.9
+    assert value(found, "macro_f1")[0] == pytest.approx((2 * 9 / 19) / 2)
+
+
+def test_splits_are_never_pooled() -> None:
+    mixed = [
+        grade(item("m_staging", 1, "M0", split=split), said("m_staging", "M0")) for split in ("test", "validation")
+    ]
+    with pytest.raises(UserError, match="several splits"):
+        rows(mixed, "tiny", "base")
+
+
+def test_an_item_whose_own_answer_is_unreadable_is_an_error_that_names_it_alone() -> None:
+    with pytest.raises(UserError, match="test-3") as raised:
+        grade(item("m_staging", 3, "secret words"), said("m_staging", "M0"))
+    assert "secret" not in str(raised.value)
+
+
+def test_the_router_row_is_that_of_the_model_it_chose() -> None:
+    answered = staged(("M0", "M0"), ("M1", "M0"))
+    test = rows(answered, "a", "quantized") + rows(staged(("M0", "M1")), "b", "quantized")
+    chosen = routed(test, lambda task: "a")
+    assert value(chosen, "accuracy") == (0.5, 2)
+    assert {(row["model"], row["stage"]) for row in chosen} == {("router", "ensemble")}
