@@ -1,0 +1,60 @@
+"""Low-rank adapters: attached by PEFT, kept as a folder with a manifest."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import peft
+
+from radlite import manifest
+from radlite.errors import UserError
+
+
+def attach(model: Any, rank: int, alpha: float, targets: Sequence[str], dropout: float, rslora: bool) -> Any:
+    """The model with a trainable fp32 adapter on the matrices named in `targets`; all else is frozen.
+
+    Raises `UserError` if the model has no matrix of that name.
+    """
+    # The output matrix, which is the embedding in small models, stands outside `base_model`: it is never tuned.
+    have = {name.rpartition(".")[2] for name, part in model.base_model.named_modules() if hasattr(part, "in_features")}
+    if unknown := [target for target in targets if target not in have]:
+        raise UserError(f"The model has no matrix {unknown[0]!r} to tune; it has {', '.join(sorted(have))}.")
+    settings = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=list(targets),
+        lora_dropout=dropout,
+        use_rslora=rslora,
+    )
+    return peft.get_peft_model(model, settings)
+
+
+def save(model: Any, folder: Path, files: Mapping[str, str], facts: Mapping[str, Any]) -> None:
+    """Write the adapter folder: PEFT's safetensors and configuration, `files` (name to text), the manifest of `facts`.
+
+    The folder appears whole or not at all. Raises `UserError` if it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    except OSError as error:
+        raise UserError(f"Cannot write {folder}: {error.strerror}. Choose another out.") from error
+    try:
+        # `auto` would ask the hub whether the vocabulary was resized; it never is.
+        model.save_pretrained(part, save_embedding_layers=False)
+        (part / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a model card
+        for name, text in files.items():
+            (part / name).write_text(text, "utf-8")
+        manifest.write(part, manifest.describe("adapter", **facts))
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o777 & ~umask)
+        part.rename(folder)
+    except OSError as error:
+        raise UserError(f"Cannot write {folder}: {error.strerror}. Free some space or choose another out.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
