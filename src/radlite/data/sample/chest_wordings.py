@@ -289,11 +289,15 @@ NORMAL = (
     wordings("the [pulmonary vasculature|a] is [normal|+].", "[normal|+] [pulmonary vessels|a].",
              "[pulmonary vascularity|a] is within [normal|+] limits.",
              "the [pulmonary vascular pattern|a] is [normal|+]."),
+)  # fmt: skip
+NORMAL_FILM = (
+    *NORMAL,
     wordings("the [stomach bubble|a] is in [normal|+] position.",
              "[bowel gas|a] under the diaphragm is [unremarkable|+].",
              "the [gastric bubble|a] is [normal|+].", "the [gastric air bubble|a] is [unremarkable|+]."),
 )  # fmt: skip
 NORMAL_CT = (
+    *NORMAL,
     wordings("the [central airways|a] are [patent|+].", "[patent|+] [trachea and main bronchi|a].",
              "the [main bronchi|a] are [patent|+].", "the [tracheobronchial tree|a] is [patent|+]."),
     wordings("no [pericardial effusion|-].", "there is no [pericardial effusion|-].",
@@ -353,12 +357,12 @@ EXAM_CT = wordings(
     "Multidetector CT examination of the thorax.",
 )
 TECHNIQUE_FILM = wordings(
-    "Frontal and lateral views of the chest were obtained.",
-    "A single portable frontal view of the chest was obtained.",
-    "PA and lateral projections.",
-    "Digital radiographs of the chest in two projections.",
-    "One anteroposterior view was acquired at the bedside.",
-    "Standing exposures in two directions with the grid.",
+    "Digital radiographs of the chest were obtained.",
+    "Radiographs of the chest were acquired with standard technique.",
+    "Conventional radiography.",
+    "Chest radiographs were taken at 120 kV.",
+    "Digital detector with standard settings.",
+    "Flat-panel exposures of the thorax at high voltage.",
 )
 TECHNIQUE_CT = wordings(
     "Helical images were acquired through the chest with multiplanar reformats.",
@@ -403,8 +407,8 @@ PAST = wordings(
 )
 SYMPTOMS: Final = ("cough", "fever", "chest pain", "shortness of breath", "worsening cough", "increasing dyspnea",
                    "weakness",
-                   "new onset chest pain", "a fall", "productive cough and fever", "hypoxia", "weight loss",
-                   "improving cough", "preoperative evaluation", "unchanged back pain", "wheezing")  # fmt: skip
+                   "new onset chest pain", "rib pain", "productive cough and fever", "hypoxia", "weight loss",
+                   "improving cough", "unchanged back pain", "wheezing")  # fmt: skip
 
 QUESTIONS: Final[dict[str, Wordings]] = {
     "size": wordings("What is the size of the {it}?", "How large is the {it}?", "What does the {it} measure?",
