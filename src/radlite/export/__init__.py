@@ -1,0 +1,1 @@
+"""From adapter to one file for the CPU: merge, write as GGUF, quantise, verify."""

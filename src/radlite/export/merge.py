@@ -1,0 +1,140 @@
+"""An adapter added into the weights it was trained on: W + scale * B A (Hu et al., 2021)."""
+
+import math
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from radlite import manifest
+from radlite.chat import Renderer
+from radlite.errors import UserError
+from radlite.export import weights
+from radlite.export.weights import Array, Tensor
+from radlite.files import read_json
+
+# Settings of PEFT that a plain merge honours, or that do not change the sum. Any other that is set is refused, so that
+# a method which is not known here, or not yet invented, cannot be merged wrongly.
+_PLAIN = {
+    "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "layers_pattern",
+    "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version",
+    "qalora_group_size", "r", "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
+}  # fmt: skip
+_UNCHANGED_BASE = (True, "gaussian", "orthogonal", "eva")
+"""Initialisations of PEFT that leave the base as it is; PiSSA and its like train on a changed one."""
+
+_PARTNER = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_COPIED = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "model.safetensors.index.json",
+    "LICENSE", "NOTICE",
+)  # fmt: skip
+
+
+def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
+    """Write the model folder `out`: the base with the adapter's change added, in the base's types and files.
+
+    `base` is where the manifest says unless given; either way its weights must be those trained on. The sum is made
+    in float32, then rounded once. Memory: a block of one tensor. The folder appears whole or not at all; an earlier
+    merge at `out` is replaced. Raises `UserError` for another base or template, and for an adapter that a plain merge
+    cannot express (DoRA, trained biases or embeddings, ranks that differ).
+    """
+    facts = manifest.read(adapter, "adapter")
+    base = base or Path(facts["base"])
+    _same_base(facts, adapter, base)
+    scale = _scale(adapter)
+    sources = weights.read(base)
+    changes = _changes(adapter, sources)
+    part = _staged(out, (adapter, base))
+    try:
+        for path in sorted({tensor.path for tensor in sources.values()}):
+            with (part / path.name).open("wb") as file:
+                file.write(weights.header(path))
+                for tensor in sources.values():
+                    if tensor.path == path:
+                        _write(file, tensor, changes.get(tensor.name), scale)
+        for name in _COPIED:
+            if (base / name).is_file():
+                shutil.copyfile(base / name, part / name)
+        trained = {name: fact for name, fact in facts.items() if name != "base"}  # a path means nothing elsewhere
+        origin = {"name": base.resolve().name, "hash": facts["base_hash"]}
+        manifest.write(part, manifest.describe("merged", base=origin, adapter=trained, scale=scale))
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o777 & ~umask)
+        if out.exists():
+            shutil.rmtree(out)
+        part.rename(out)
+    except OSError as error:
+        raise UserError(f"Cannot write {out}: {error.strerror}. Free some space or choose another --out.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return out
+
+
+def _same_base(facts: dict[str, Any], adapter: Path, base: Path) -> None:
+    if not (base / "config.json").is_file():
+        raise UserError(f"{base} has no config.json; give the folder of the base that {adapter} was trained on.")
+    if weights.read(base) and manifest.weights_hash(base) != facts["base_hash"]:
+        raise UserError(f"{adapter} was trained on other weights than {base} holds; give the base it was trained on.")
+    if Renderer.from_folder(base).hash != facts["template_hash"]:
+        raise UserError(f"{adapter} was trained with another chat template than {base} has; give its own base.")
+
+
+def _scale(adapter: Path) -> float:
+    settings = read_json(adapter / "adapter_config.json", "adapter settings")
+    method = settings.get("peft_type")
+    if method != "LORA":
+        raise UserError(f"{adapter} is a {method} adapter; only LoRA can be merged.")
+    if settings.get("init_lora_weights", True) not in _UNCHANGED_BASE:
+        raise UserError(f"{adapter} changed its base when it began ({settings['init_lora_weights']}); it cannot merge.")
+    neutral = {"bias": "none", "init_lora_weights": settings.get("init_lora_weights")}
+    for name, value in settings.items():
+        if name not in _PLAIN and value and value != neutral.get(name):
+            raise UserError(f"{adapter} uses {name}, which a plain merge cannot express; train without it.")
+    rank, alpha = settings["r"], settings["lora_alpha"]
+    return float(alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank))
+
+
+def _changes(adapter: Path, sources: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """A (rank, columns) and B (rows, rank) for each name of the base that the adapter changes."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in weights.read(adapter).items():
+        match = _PARTNER.fullmatch(name)
+        if not match or f"{match[1]}.weight" not in sources:
+            raise UserError(f"{adapter} changes {name}, which the base does not have as a matrix of its own.")
+        found.setdefault(f"{match[1]}.weight", {})[match[2]] = tensor
+    rank = read_json(adapter / "adapter_config.json", "adapter settings")["r"]
+    changes = {}
+    for name, pair in found.items():
+        rows, columns = sources[name].shape
+        if {key: tensor.shape for key, tensor in pair.items()} != {"A": (rank, columns), "B": (rows, rank)}:
+            raise UserError(f"{adapter} does not fit {name} of the base; give the base it was trained on.")
+        changes[name] = pair["A"], pair["B"]
+    return changes
+
+
+def _write(file: BinaryIO, tensor: Tensor, change: tuple[Tensor, Tensor] | None, scale: float) -> None:
+    right: Array | None = change[0].read() if change else None
+    for begin, end in tensor.blocks():
+        values = tensor.read(begin, end)
+        if change and right is not None:
+            values = values + scale * (change[1].read(begin, end) @ right)
+        file.write(weights.stored(values, tensor.type))
+
+
+def _staged(out: Path, sources: tuple[Path, ...]) -> Path:
+    """A new folder beside `out` to write in; `out` may be an earlier merge or empty, and nothing else."""
+    if any(out.resolve() == source.resolve() for source in sources):
+        raise UserError(f"{out} is what the merge is made from; choose another --out.")
+    if out.is_dir() and any(out.iterdir()):
+        manifest.read(out, "merged")
+    elif out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file, not a folder; choose another --out.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
+    except OSError as error:
+        raise UserError(f"Cannot write {out}: {error.strerror}. Choose another --out.") from error
