@@ -1,5 +1,6 @@
 """How a report is laid out: headings, order, sentences to paragraphs, a history full of things that do not count."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,12 @@ def patient(writer: Writer, sex: str | None = None, low: int = 28, high: int = 8
     """The patient in words: age and sex."""
     sex = sex or writer.one(("male", "female"))
     noun = writer.one((sex, "man" if sex == "male" else "woman"))
-    return writer.say(_AGE, age=writer.random.randint(low, high), sex=noun, letter=sex[0].upper())
+    return articles(writer.say(_AGE, age=writer.random.randint(low, high), sex=noun, letter=sex[0].upper()))
+
+
+def articles(text: str) -> str:
+    """The text with `a` made `an` before vowels and before 8, 11, 18 and the eighties, which templates cannot know."""
+    return re.sub(r"\b([Aa]) (?=[aeioAEIO]|8\d?\b|1[18]\b)", r"\1n ", text)
 
 
 def compose(writer: Writer, study: Study, findings: Sequence[str], impression: Sequence[str] = ()) -> str:

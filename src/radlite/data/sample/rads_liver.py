@@ -1,0 +1,401 @@
+"""LI-RADS (CT/MRI v2018, treatment response v2024, ultrasound surveillance) and GB-RADS (2022)."""
+
+import itertools
+from dataclasses import dataclass
+
+from radlite.data.sample.rads_case import Case, Region, size, until
+from radlite.data.sample.wording import Writer, wordings
+
+DIAGNOSTIC = ("LR-1", "LR-2", "LR-3", "LR-4", "LR-5", "LR-M", "LR-TIV")
+RESPONSE = ("LR-TR Nonviable", "LR-TR Equivocal", "LR-TR Nonprogressing", "LR-TR Viable")
+SURVEILLANCE = ("US-1", "US-2", "US-3")
+LI_CATEGORIES = (*DIAGNOSTIC, *RESPONSE, *SURVEILLANCE)
+GB_CATEGORIES = tuple(f"GB-RADS {level}" for level in range(6))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A liver observation in a patient at risk of hepatocellular carcinoma. `size` in mm.
+
+    `nature`: `cyst` or `hemangioma` (definitely benign), `perfusion` or `distinct nodule` (probably benign),
+    `targetoid`, `tumor in vein`, `major` (the major features decide).
+    """
+
+    nature: str
+    size: int
+    enhancing: bool = False
+    """Nonrim arterial phase hyperenhancement."""
+    washout: bool = False
+    capsule: bool = False
+    growth: bool = False
+    """Threshold growth: at least 50 % in at most six months."""
+
+
+def li_rads_category(seen: Observation) -> str:
+    """CT/MRI category, v2018: benign, tumor in vein and targetoid first, then the table of major features."""
+    if seen.nature in ("cyst", "hemangioma"):
+        return "LR-1"
+    if seen.nature in ("perfusion", "distinct nodule"):
+        return "LR-2"
+    if seen.nature == "tumor in vein":
+        return "LR-TIV"
+    if seen.nature == "targetoid":
+        return "LR-M"
+    more = seen.washout + seen.capsule + seen.growth
+    if not seen.enhancing:
+        return "LR-4" if more >= 2 or (more == 1 and seen.size >= 20) else "LR-3"
+    if seen.size < 10:
+        return "LR-4" if more else "LR-3"
+    if seen.size < 20:
+        if more == 0:
+            return "LR-3"
+        return "LR-4" if more == 1 and seen.capsule else "LR-5"
+    return "LR-5" if more else "LR-4"
+
+
+def response_category(radiation: bool, tissue: str) -> str:
+    """Treatment response (v2024). `tissue`: `none`, `unclear`, `stable` or `new`, said of masslike enhancement.
+
+    Masslike enhancement that does not grow is expected for a time after radiation, and only then.
+    """
+    if tissue == "none":
+        return "LR-TR Nonviable"
+    if radiation:
+        return "LR-TR Viable" if tissue == "new" else "LR-TR Nonprogressing"
+    return "LR-TR Equivocal" if tissue == "unclear" else "LR-TR Viable"
+
+
+def surveillance_category(size: int, benign: bool, thrombus: bool = False) -> str:
+    """Ultrasound surveillance. `size` in mm, 0 without an observation; `thrombus`: new, in a vein."""
+    if thrombus:
+        return "US-3"
+    if size == 0 or benign:
+        return "US-1"
+    return "US-3" if size >= 10 else "US-2"
+
+
+def gb_rads_category(visible: bool, wall: float, focal: bool, layered: bool, intramural: bool, interface: str) -> str:
+    """Gallbladder wall on ultrasound, not in acute disease. `wall` in mm; `intramural`: cysts or echogenic foci.
+
+    `interface` with the liver: `preserved`, `indistinct` or `invaded` (liver, bile duct or vessel).
+    """
+    if not visible:
+        return "GB-RADS 0"
+    if interface == "invaded":
+        return "GB-RADS 5"
+    if wall <= 3:
+        return "GB-RADS 1"
+    if interface == "indistinct" or (focal and not layered and not intramural):
+        return "GB-RADS 4"
+    if intramural or (layered and not focal):
+        return "GB-RADS 2"
+    return "GB-RADS 3"
+
+
+EXAM = wordings(
+    "Multiphase CT of the liver", "MRI of the liver with and without contrast", "Liver MRI with gadoxetate",
+    "CT abdomen, liver protocol, three phases", "Dynamic contrast-enhanced liver CT", "Multiphasic liver MRI",
+)  # fmt: skip
+TECHNIQUE = wordings(
+    "Late arterial, portal venous and delayed phases.",
+    "Unenhanced, arterial, portal venous and delayed images.",
+    "Dynamic acquisition after intravenous contrast in three phases.",
+    "Arterial, venous and delayed phase imaging after weight-based contrast.",
+)
+US_EXAM = wordings(
+    "Ultrasound of the liver for surveillance", "Liver ultrasound, HCC surveillance", "Surveillance liver sonography",
+    "Abdominal ultrasound for liver surveillance", "Liver surveillance ultrasound",
+)  # fmt: skip
+US_TECHNIQUE = wordings(
+    "Curvilinear transducer with color Doppler; visualization score A.",
+    "Gray-scale and Doppler scanning; visualization VIS-B.",
+    "Curved 5 MHz probe, subcostal and intercostal; VIS-A.",
+    "Transabdominal scan with Doppler of the portal vein, visualization good.",
+)
+LESION = wordings(
+    "{Segment}: observation of {size} with {arterial}, {washout}, {capsule}, {growth}.",
+    "A {size} observation in {segment} shows {arterial}, {washout} and {capsule}; {growth}.",
+    "In {segment} there is a {size} observation. {Arterial}. {Washout}, {capsule}, {growth}.",
+    "Observation in {segment}, {size}: {arterial}; {washout}; {capsule}; {growth}.",
+    "{Segment} contains a {size} observation with {arterial}. There is {washout} and {capsule}. {Growth}.",
+    "An observation of {size}, {segment}, has {arterial}, {capsule}, {washout}, {growth}.",
+)
+OTHER_NATURE = {
+    "cyst": wordings(
+        "Simple nonenhancing cyst of {size} in {segment}.",
+        "In {segment} a {size} cyst of fluid density, no enhancement.",
+        "{Segment} contains a {size} cyst without enhancement.", "A {size} simple cyst is seen in {segment}.",
+    ),
+    "hemangioma": wordings(
+        "Typical hemangioma of {size} in {segment} with nodular discontinuous fill-in.",
+        "In {segment} a {size} hemangioma with peripheral nodular enhancement and fill-in.",
+        "{Segment}: {size} hemangioma that follows the blood pool.",
+        "A {size} hemangioma with progressive nodular fill-in lies in {segment}.",
+    ),
+    "perfusion": wordings(
+        "Geographic subcapsular perfusion alteration of {size} in {segment}, seen in the arterial phase only.",
+        "In {segment} a {size} wedge-shaped perfusion alteration without mass effect.",
+        "{Segment}: {size} wedge-shaped arterial perfusion difference, not masslike.",
+        "A geographic {size} area of altered perfusion in {segment}, no mass.",
+    ),
+    "distinct nodule": wordings(
+        "Distinct nodule of {size} in {segment} that enhances like liver, without any major feature.",
+        "In {segment} a {size} distinct siderotic nodule with no arterial hyperenhancement and no major feature.",
+        "{Segment}: distinct nodule, {size}, isoenhancing in all phases, no major feature.",
+        "A distinct {size} nodule in {segment} shows none of the major features.",
+    ),
+    "targetoid": wordings(
+        "Targetoid mass of {size} in {segment} with rim arterial enhancement and delayed central enhancement.",
+        "In {segment} a {size} mass with rim arterial hyperenhancement and peripheral washout.",
+        "{Segment}: {size} targetoid mass with rim enhancement.",
+        "A {size} mass in {segment} has targetoid appearance with rim arterial enhancement.",
+    ),
+    "tumor in vein": wordings(
+        "Enhancing soft tissue within the {vein}, contiguous with a {size} mass in {segment}.",
+        "In {segment} a {size} mass extends as enhancing tissue into the {vein}.",
+        "The {vein} is expanded by enhancing soft tissue next to a {size} mass in {segment}.",
+        "Arterially enhancing tissue fills the {vein}; mass of {size} in {segment}.",
+    ),
+}  # fmt: skip
+TREATED = wordings(
+    "Treated lesion in {segment} ({therapy}), cavity {size}: {tissue}.",
+    "In {segment} the {size} zone after {therapy} shows {tissue}.",
+    "{Segment}: status after {therapy}, {size} treatment zone with {tissue}.",
+    "The lesion in {segment} treated by {therapy} measures {size}; {tissue}.",
+    "After {therapy}, the {size} treated area of {segment} has {tissue}.",
+)
+TISSUE = {
+    "none": wordings(
+        "no enhancement within or along its margin", "no masslike enhancement", "complete absence of enhancement",
+        "only thin smooth rim enhancement, nothing masslike",
+    ),
+    "unclear": wordings(
+        "enhancement of which it is uncertain whether it is masslike",
+        "indeterminate marginal enhancement, masslike or not",
+        "faint enhancement that may or may not be masslike",
+        "enhancement that cannot be classed as masslike with certainty",
+    ),
+    "stable": wordings(
+        "masslike arterial enhancement, stable since the prior study", "unchanged masslike enhancement",
+        "masslike enhancement that has not grown", "masslike enhancement, no larger than before",
+    ),
+    "new": wordings(
+        "new nodular masslike arterial enhancement", "masslike enhancement that has increased in size",
+        "growing masslike enhancement along the margin", "a new masslike enhancing nodule at its border",
+    ),
+}  # fmt: skip
+US_SEEN = wordings(
+    "{Segment} shows a {size} {kind} observation.", "In {segment} there is a {kind} observation of {size}.",
+    "A {kind} observation measuring {size} lies in {segment}.", "Observation in {segment}, {kind}, {size}.",
+    "There is one {kind} observation, {size}, in {segment}.",
+)  # fmt: skip
+US_NONE = wordings(
+    "No focal observation in the liver.", "The liver parenchyma is coarse, without any focal observation.",
+    "Coarse echotexture; no focal liver observation.", "No liver observation is seen.",
+    "Liver without focal observation.",
+)  # fmt: skip
+US_CYST = wordings(
+    "Simple cyst of {size} in {segment}, definitely benign.", "In {segment} an anechoic simple cyst of {size}.",
+    "{Segment} contains a {size} simple cyst.", "A thin-walled anechoic {size} cyst in {segment}.",
+)  # fmt: skip
+THROMBUS = wordings(
+    "New thrombus in the {vein}.", "The {vein} contains new echogenic thrombus.",
+    "Newly seen thrombus fills the {vein}.",
+    "There is new thrombus of the {vein}.",
+)  # fmt: skip
+LIVER = Region(
+    organs=("spleen", "pancreas", "adrenal glands", "right kidney", "left kidney", "stomach", "common bile duct",
+            "abdominal aorta", "lung bases", "gallbladder", "duodenum"),
+    absent=("biliary dilatation", "abdominal lymphadenopathy", "pleural effusion", "bowel obstruction",
+    "hydronephrosis",
+            "splenic lesion", "aortic aneurysm", "gallstones", "pancreatic duct dilatation"),
+    incidental=("simple cyst of the right kidney", "simple cyst of the left kidney", "accessory spleen",
+    "splenic cyst"),
+)  # fmt: skip
+_VEINS = ("main portal vein", "right portal vein", "left portal vein", "right hepatic vein")
+_RISKS = ("cirrhosis due to hepatitis C", "chronic hepatitis B", "alcohol-related cirrhosis",
+"cirrhosis, HCC surveillance",
+          "compensated cirrhosis with rising alpha-fetoprotein")  # fmt: skip
+_ABLATION = ("radiofrequency ablation", "microwave ablation", "chemoembolization")
+_RADIATION = ("radioembolization with yttrium-90", "stereotactic body radiotherapy")
+
+
+def li_rads(writer: Writer, category: str) -> Case:
+    """A liver study at risk of carcinoma: diagnostic, after treatment, or ultrasound surveillance."""
+    segment = f"segment {writer.random.randint(2, 8)}"
+    facts = {"segment": segment, "Segment": segment.capitalize(), "vein": writer.one(_VEINS)}
+    compared, reason = None, writer.one(_RISKS)
+    if category in RESPONSE:
+        text, reason = _response(writer, category, facts)
+        compared = True
+    elif category in SURVEILLANCE:
+        text = _surveillance(writer, category, facts)
+    else:
+        text = _diagnostic(writer, category, facts)
+        compared = True if "threshold growth" in text else None
+    on_ultrasound = category in SURVEILLANCE
+    findings = [text]
+    if category not in ("LR-1", "US-1") and writer.chance(0.25):
+        cyst = writer.say(
+            US_CYST, segment="segment 1", Segment="Segment 1", size=size(writer, writer.random.randint(4, 30))
+        )
+        findings.insert(writer.random.randint(0, 1), cyst)
+    return Case(
+        category,
+        US_EXAM if on_ultrasound else EXAM,
+        US_TECHNIQUE if on_ultrasound else TECHNIQUE,
+        reason,
+        findings,
+        LIVER,
+        prior="surveillance ultrasound" if on_ultrasound else "liver MRI",
+        priors=SURVEILLANCE if on_ultrasound else ("LR-3", "LR-4", "LR-5"),
+        compared=compared,
+    )
+
+
+def _diagnostic(writer: Writer, category: str, facts: dict[str, str]) -> str:
+    natures = {
+        "LR-1": ("cyst", "hemangioma"),
+        "LR-2": ("perfusion", "distinct nodule"),
+        "LR-M": ("targetoid",),
+        "LR-TIV": ("tumor in vein",),
+    }
+
+    def draw() -> Observation:
+        nature = writer.one(natures.get(category, ("major",)))
+        largest = 19 if nature == "distinct nodule" else 45
+        flags = [writer.chance(0.6), writer.chance(0.4), writer.chance(0.35), writer.chance(0.2)]
+        return Observation(nature, writer.random.randint(6, largest), *(flags if nature == "major" else ()))
+
+    seen = until(draw, lambda observation: li_rads_category(observation) == category)
+    if seen.nature != "major":
+        return writer.say(OTHER_NATURE[seen.nature], size=size(writer, seen.size), **facts)
+    features = {
+        "arterial": f"{'' if seen.enhancing else 'no '}nonrim arterial phase hyperenhancement",
+        "washout": f"{'' if seen.washout else 'no '}nonperipheral washout",
+        "capsule": f"{'an' if seen.capsule else 'no'} enhancing capsule",
+        "growth": f"{'' if seen.growth else 'no '}threshold growth",
+    }
+    capital = {name.capitalize(): text.capitalize() for name, text in features.items()}
+    return writer.say(LESION, size=size(writer, seen.size), **features, **capital, **facts)
+
+
+def _response(writer: Writer, category: str, facts: dict[str, str]) -> tuple[str, str]:
+    radiation, tissue = writer.random.choice(
+        [
+            pair
+            for pair in itertools.product((False, True), TISSUE)
+            if response_category(*pair) == category and pair != (True, "unclear")
+        ]
+    )
+    therapy = writer.one(_RADIATION if radiation else _ABLATION)
+    text = writer.say(
+        TREATED,
+        therapy=therapy,
+        tissue=writer.say(TISSUE[tissue]),
+        size=size(writer, writer.random.randint(15, 48)),
+        **facts,
+    )
+    months = writer.random.randint(2, 14)
+    return text, f"hepatocellular carcinoma, {months} months after {therapy}"
+
+
+def _surveillance(writer: Writer, category: str, facts: dict[str, str]) -> str:
+    def draw() -> tuple[int, bool, bool]:
+        length = writer.random.choice((0, writer.random.randint(4, 9), writer.random.randint(10, 30)))
+        return length, length > 0 and writer.chance(0.3), writer.chance(0.2)
+
+    length, benign, thrombus = until(draw, lambda seen: surveillance_category(*seen) == category)
+    if length == 0:
+        text = writer.say(US_NONE)
+    elif benign:
+        text = writer.say(US_CYST, size=size(writer, length), **facts)
+    else:
+        kind = writer.one(("hypoechoic", "solid", "hyperechoic"))
+        text = writer.say(US_SEEN, size=size(writer, length), kind=kind, **facts)
+    return f"{text} {writer.say(THROMBUS, **facts)}" if thrombus else text
+
+
+GB_EXAM = wordings(
+    "Ultrasound of the gallbladder", "Ultrasound, right upper quadrant, gallbladder", "Gallbladder sonography",
+    "Targeted gallbladder ultrasound", "High-resolution gallbladder ultrasound",
+)  # fmt: skip
+GB_TECHNIQUE = wordings(
+    "Fasting patient; curvilinear and linear transducers.",
+    "Scanned after six hours of fasting, supine and left lateral.",
+    "Gray-scale and color Doppler in two positions after fasting.", "Curved and high-frequency probes, fasting state.",
+)  # fmt: skip
+WALL = wordings(
+    "{Extent} wall thickening of {wall}, {layers}, {intramural}, {interface}.",
+    "The gallbladder wall shows {extent} thickening up to {wall} with {layers}; {intramural}; {interface}.",
+    "Gallbladder: {extent} mural thickening, {wall}, {layers}. {Intramural}. {Interface}.",
+    "There is {extent} thickening of the gallbladder wall to {wall}. {Layers}, {intramural}, {interface}.",
+    "Wall of the gallbladder {wall}, {extent} thickening, {layers} and {intramural}, {interface}.",
+)
+NORMAL_WALL = wordings(
+    "The distended gallbladder has a thin wall of {wall}.", "Well distended gallbladder with a normal wall, {wall}.",
+    "Gallbladder wall {wall}, not thickened; good distension.",
+    "Wall thickness {wall} in a well filled gallbladder, normal.",
+)  # fmt: skip
+NOT_SEEN = wordings(
+    "The gallbladder is contracted and its wall cannot be assessed.",
+    "Dense shadowing from stones hides the gallbladder wall, which cannot be evaluated.",
+    "The wall cannot be assessed because the gallbladder is collapsed.",
+    "Gallbladder collapsed after a meal; wall not assessable.",
+    "Packed stones with shadowing; the gallbladder wall is not visible.",
+)
+_INTERFACES = {
+    "preserved": "sharp interface with the liver",
+    "indistinct": "indistinct interface with the liver",
+    "invaded": "direct invasion of the liver parenchyma",
+}
+UPPER_ABDOMEN = Region(
+    organs=("pancreas", "spleen", "right kidney", "left kidney", "abdominal aorta", "inferior vena cava",
+            "common bile duct", "portal vein", "liver parenchyma", "left hepatic lobe"),
+    absent=("biliary dilatation", "ascites", "pericholecystic fluid", "sonographic Murphy sign", "hydronephrosis",
+            "pleural effusion", "splenomegaly", "pancreatic duct dilatation"),
+    incidental=("simple cyst of the right kidney", "hepatic cyst", "accessory spleen",
+    "angiomyolipoma of the left kidney"),
+)  # fmt: skip
+
+
+def gb_rads(writer: Writer, category: str) -> Case:
+    """A gallbladder ultrasound outside acute disease."""
+
+    def draw() -> tuple[bool, float, bool, bool, bool, str]:
+        interface = writer.one(("preserved", "preserved", "indistinct", "invaded"))
+        layered, intramural = writer.chance(0.4), writer.chance(0.3)
+        if interface != "preserved":
+            layered = intramural = False
+        wall = writer.random.randint(15, 30) / 10 if writer.chance(0.2) else writer.random.randint(4, 14)
+        if wall <= 3:
+            return not writer.chance(0.3), wall, False, True, False, "preserved"
+        return True, wall, writer.chance(0.5), layered, intramural, interface
+
+    visible, wall, focal, layered, intramural, interface = until(draw, lambda seen: gb_rads_category(*seen) == category)
+    if not visible:
+        text = writer.say(NOT_SEEN)
+    elif wall <= 3:
+        text = writer.say(NORMAL_WALL, wall=f"{wall:g} mm")
+    else:
+        facts = {
+            "extent": "focal" if focal else writer.one(("circumferential", "symmetric circumferential")),
+            "layers": "preserved layering" if layered else "loss of layering",
+            "intramural": "intramural cysts" if intramural else "no intramural cysts or echogenic foci",
+            "interface": _INTERFACES[interface],
+        }
+        capital = {name.capitalize(): value.capitalize() for name, value in facts.items()}
+        text = writer.say(WALL, wall=f"{wall:g} mm", **facts, **capital)
+    reason = writer.one(("intermittent upper abdominal discomfort", "gallbladder wall thickening seen on CT",
+    "gallstones",
+                         "dyspepsia, no acute symptoms", "chronic right upper quadrant discomfort"))  # fmt: skip
+    return Case(
+        category,
+        GB_EXAM,
+        GB_TECHNIQUE,
+        reason,
+        [text],
+        UPPER_ABDOMEN,
+        prior="gallbladder ultrasound",
+        priors=("GB-RADS 1", "GB-RADS 2", "GB-RADS 3"),
+    )
