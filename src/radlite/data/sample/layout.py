@@ -11,7 +11,7 @@ _AGE = wordings(
     "{age} year old {sex}",
     "{sex}, {age} years",
     "{age}{letter}",
-    "a {age}-year-old {sex}",
+    "{age} y/o {sex}",
     "{sex} of {age} years",
 )
 _COMPARISON = wordings(
