@@ -1,4 +1,4 @@
-"""N and M stage of lung cancer from a chest CT; both tasks draw from one model, and both stages' facts stand in each."""
+"""N and M stage of lung cancer from a chest CT; one model for both tasks, and every report has the facts of both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ ENLARGED = 10
 NEAR = ("hilar", "interlobar", "peribronchial")
 MEDIASTINAL = ("upper paratracheal", "lower paratracheal", "paraesophageal", "subcarinal")
 NECK = ("supraclavicular", "scalene")
-ELSEWHERE = ("axillary", "internal mammary")
-"""Stations that are not regional in this model; a node there never changes the stage."""
+ELSEWHERE = ("axillary",)
+"""Not regional: a node there never changes the stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ DISTANT = {
     "contralateral nodules": wordings(
         "Multiple solid nodules in the {other} lung, up to {size}.",
         "The {other} lung contains several round nodules, largest {size}.",
-        "In the {other} lung multiple nodules of up to {size}, metastatic.",
+        "In the {other} lung multiple nodules of up to {size}.",
         "Several nodules of the {other} lung, up to {size}.",
         "Round nodules, the largest {size}, are scattered in the {other} lung.",
     ),
@@ -177,7 +177,7 @@ DISTANT = {
     "liver metastases": wordings(
         "Several hypoenhancing liver lesions with rim enhancement, up to {size}.",
         "In the liver multiple ill-defined rim-enhancing lesions, largest {size}.",
-        "Rim-enhancing hypodense lesion of the liver, {size}, suspicious.",
+        "Rim-enhancing hypodense lesion of the liver, {size}.",
         "The liver shows new rim-enhancing lesions of up to {size}.",
         "Ill-defined liver lesions with rim enhancement measuring up to {size}.",
     ),
@@ -221,7 +221,7 @@ DISTANT = {
         "Benign hemangioma of the liver, {size}.",
     ),
     "bone island": wordings(
-        "Sclerotic bone island of {size} in the {bone}, unchanged.",
+        "Sclerotic bone island of {size} in the {bone}, benign.",
         "The {bone} contains a benign bone island of {size}.",
         "Bone island of the {bone}, {size}.", "A {size} bone island is seen in the {bone}, benign.",
         "Benign sclerotic island of {size} in the {bone}.",
@@ -251,6 +251,13 @@ NOTHING_DISTANT = wordings(
     "Nothing suspicious in the liver, adrenals or bones.",
     "Upper abdomen and skeleton are free of suspicious lesions.",
 )
+CLEAN = wordings(
+    "No suspicious {organ} lesion.",
+    "Negative for {organ} metastasis.",
+    "No {organ} metastasis is seen.",
+    "There is no suspicious {organ} lesion.",
+    "No evidence of {organ} metastasis.",
+)
 REGION = Region(
     organs=("heart", "thoracic aorta", "esophagus", "thyroid gland", "trachea", "spleen", "pancreas", "kidneys",
     "stomach",
@@ -260,6 +267,19 @@ REGION = Region(
     incidental=("simple cyst of the right kidney", "thyroid cyst", "lipoma of the chest wall", "accessory spleen"),
 )  # fmt: skip
 LOBES = {"right": ("upper", "middle", "lower"), "left": ("upper", "lower")}
+_PLACES = [
+    (station, side)
+    for station in (*NEAR, *MEDIASTINAL, *NECK, *ELSEWHERE)
+    for side in (("",) if station == "subcarinal" else ("right", "left"))
+]
+_ORGANS = {
+    "liver": ("liver metastases", "hepatic cyst", "hemangioma"),
+    "adrenal": ("adrenal nodule",),
+    "bone": ("bone destruction", "bone island", "degeneration", "old fracture"),
+    "brain": ("brain lesion",),
+    "pleural": ("pleural nodules", "malignant effusion"),
+}
+"""Organs and the findings in them; of an organ without any it can be said that it has none."""
 BONES = ("sixth thoracic vertebra", "first lumbar vertebra", "sternum", "right scapula", "left fourth rib")
 REASONS = ("newly diagnosed lung cancer, staging", "lung mass on radiograph", "bronchial carcinoma, biopsy-proven",
            "hemoptysis and weight loss, lung tumor", "lung adenocarcinoma before treatment",
@@ -277,15 +297,7 @@ def cancer(writer: Writer) -> Cancer:
 
 def _nodes(writer: Writer) -> tuple[Node, ...]:
     """Up to four nodes of different stations, half of them small, some benign or smaller than before."""
-    places = [(station, side) for station in (*NEAR, *MEDIASTINAL[:3], *NECK[:1]) for side in ("right", "left")]
-    places += [
-        ("subcarinal", ""),
-        ("scalene", "right"),
-        ("scalene", "left"),
-        ("axillary", "right"),
-        ("axillary", "left"),
-    ]
-    return tuple(_node(writer, *place) for place in writer.random.sample(places, writer.random.randint(0, 4)))
+    return tuple(_node(writer, *place) for place in writer.random.sample(_PLACES, writer.random.randint(0, 4)))
 
 
 def _node(writer: Writer, station: str, side: str) -> Node:
@@ -314,6 +326,10 @@ def _describe(writer: Writer, seen: Cancer) -> str:
     nodes = [_say_node(writer, node) for node in seen.nodes]
     distant = [_say_distant(writer, seen.side, finding) for finding in seen.distant]
     findings = [writer.say(PRIMARY, size=size(writer, seen.size), **facts), *(nodes or [writer.say(NO_NODES)])]
+    kinds = {finding.kind for finding in seen.distant}
+    clean = [organ for organ, found in _ORGANS.items() if kinds.isdisjoint(found)]
+    distant += [writer.say(CLEAN, organ=organ) for organ in writer.some(clean, 0, 2)] if distant else []
+    writer.random.shuffle(distant)
     findings += distant or [writer.say(NOTHING_DISTANT)]
     return written(
         writer,
