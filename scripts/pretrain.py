@@ -25,7 +25,6 @@ from radlite.data import sample
 from radlite.data.sample import chest, rads, staging
 from radlite.data.sample.wording import Writer
 from radlite.tasks import SYSTEM, TASKS
-from radlite.tokenizer import Tokenizer
 from radlite.training.base import TEMPLATES, Shape, learn_tokenizer, new_model, save
 
 REPORTS = (chest.report, rads.report, staging.report)
@@ -178,21 +177,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=sorted(TEMPLATES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json; learned here if it is not there")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--rows", type=int, default=4, help="rows a step")
     parser.add_argument("--length", type=int, default=512, help="tokens a row; double in the last tenth")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's learning rate; AdamW's is a tenth")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--save-every", type=int, default=200)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
 
-    if not settings.tokenizer.is_file():
-        learned = learn_tokenizer(vocabulary_text(6000), VOCABULARY)
-        settings.tokenizer.write_text(learned.definition, "utf-8")
-    tokenizer = Tokenizer(settings.tokenizer.read_text("utf-8"))
+    tokenizer = learn_tokenizer(vocabulary_text(6000), VOCABULARY)
     renderer = Renderer(tokenizer, TEMPLATES[settings.family])
     model = new_model(settings.family, Shape(), tokenizer, settings.seed)
     model.train()
@@ -239,7 +234,7 @@ def main() -> None:
                     recipe={
                         key: value if isinstance(value, int | float) else str(value)
                         for key, value in vars(settings).items()
-                        if key not in ("out", "tokenizer", "threads")
+                        if key not in ("out", "threads")
                     },
                     data="synthetic reports in training wording with general reading exercises; none of the nine tasks",
                     documents=stream.documents,
