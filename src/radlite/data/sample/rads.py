@@ -1,6 +1,14 @@
 """RADS assignment: a category is drawn, then findings that the system's rule maps to exactly that category."""
 
-from radlite.data.sample import rads_breast, rads_liver, rads_neck, rads_ovary, rads_pelvis, rads_thorax
+from radlite.data.sample import (
+    rads_breast,
+    rads_gallbladder,
+    rads_liver,
+    rads_neck,
+    rads_ovary,
+    rads_pelvis,
+    rads_thorax,
+)
 from radlite.data.sample.item import Item, Maker
 from radlite.data.sample.rads_case import Case, Draw, written
 from radlite.data.sample.rads_none import no_rads
@@ -17,7 +25,7 @@ SYSTEMS: dict[str, tuple[tuple[str, ...], Draw]] = {
     "CAD-RADS": (rads_thorax.CAD_CATEGORIES, rads_thorax.cad_rads),
     "Lung-RADS": (rads_thorax.LUNG_CATEGORIES, rads_thorax.lung_rads),
     "NI-RADS": (rads_neck.NI_CATEGORIES, rads_neck.ni_rads),
-    "GB-RADS": (rads_liver.GB_CATEGORIES, rads_liver.gb_rads),
+    "GB-RADS": (rads_gallbladder.CATEGORIES, rads_gallbladder.gb_rads),
 }
 """System to its categories in the sample and to what draws a case of one of them."""
 OUTSIDE = 0.1

@@ -174,7 +174,7 @@ BOILERPLATE = (
 )
 _OTHERS = (
     (None, "a thyroid nodule, TI-RADS 3"),
-    (None, "a spongiform thyroid nodule of 9 mm"),
+    (None, "a 9 mm spongiform thyroid nodule"),
     (None, "a lung screening CT read as Lung-RADS 2"),
     (None, "a coronary CT with 30 % stenosis, CAD-RADS 2"),
     (None, "a liver observation, LR-3"),
@@ -274,7 +274,7 @@ def _around(writer: Writer, case: Case, words: int) -> list[str]:
     writer.random.shuffle(facts)
     boilerplate = writer.random.sample(BOILERPLATE, len(BOILERPLATE))
     while count < words and (facts or boilerplate):
-        if boilerplate and (words > 120 or not facts):
+        if boilerplate and (not facts or (words > 120 and writer.chance(0.25))):
             text = writer.say(boilerplate.pop())
         else:
             table, fact = facts.pop()

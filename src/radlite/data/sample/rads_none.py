@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from radlite.data.sample import rads_breast, rads_liver, rads_neck, rads_pelvis, rads_thorax
+from radlite.data.sample import rads_breast, rads_gallbladder, rads_liver, rads_neck, rads_pelvis, rads_thorax
 from radlite.data.sample.rads_case import Case, Region, size
 from radlite.data.sample.wording import Wordings, Writer, wordings
 from radlite.rads import NO_RADS
@@ -80,7 +80,7 @@ OUTSIDE = (
     Outside(
         wordings("Ultrasound of the gallbladder", "Ultrasound, right upper quadrant", "Emergency abdominal ultrasound",
                  "Right upper quadrant sonogram", "Gallbladder ultrasound"),
-        rads_liver.GB_TECHNIQUE,
+        rads_gallbladder.TECHNIQUE,
         ("acute right upper quadrant pain and fever", "acute abdominal pain, raised white count",
         "acute onset of biliary pain"),
         wordings("Acute cholecystitis: distended gallbladder, wall edema of {size}, impacted stone, positive "
@@ -91,9 +91,9 @@ OUTSIDE = (
                  "Impacted stone in the neck, edematous wall of {size} and tenderness, in keeping with acute "
                  "cholecystitis.",
                  "Acute cholecystitis with a {size} edematous wall and pericholecystic fluid."),
-        Region(rads_liver.UPPER_ABDOMEN.organs, ("biliary dilatation", "hydronephrosis",
+        Region(rads_gallbladder.UPPER_ABDOMEN.organs, ("biliary dilatation", "hydronephrosis",
         "splenomegaly",
-               "pleural effusion", "pancreatic duct dilatation"), rads_liver.UPPER_ABDOMEN.incidental),
+               "pleural effusion", "pancreatic duct dilatation"), rads_gallbladder.UPPER_ABDOMEN.incidental),
     ),
     Outside(
         wordings("CT of the neck with contrast", "Staging CT of the neck", "MRI of the neck", "Neck CT, staging",
@@ -105,7 +105,7 @@ OUTSIDE = (
                  "The untreated {side} sided primary measures {size}.",
                  "Enhancing primary tumor on the {side}, {size}, before any treatment.",
                  "Primary tumor of the {side} side, {size}, not yet treated.",
-                 "Not yet treated {size} primary tumor, {side}."),
+                 "Primary cancer of {size}, {side}, treatment not begun."),
         rads_neck.NECK_REGION,
     ),
     Outside(

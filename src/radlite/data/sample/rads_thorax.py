@@ -145,7 +145,8 @@ def cad_rads(writer: Writer, category: str) -> Case:
         if category == "CAD-RADS 4B" and writer.chance(0.5):
             vessels = [writer.random.randint(14, 19) * 5 for _ in range(3)]
         unreadable = category == "CAD-RADS N" or (top > 49 and writer.chance(0.2))
-        return Coronaries(left_main, *vessels, unreadable=unreadable)
+        lad, circumflex, right = vessels
+        return Coronaries(left_main, lad, circumflex, right, unreadable)
 
     seen = until(draw, lambda drawn: cad_rads_category(drawn) == category)
     findings = [

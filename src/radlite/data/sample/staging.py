@@ -109,14 +109,25 @@ PRIMARY = wordings(
     "The primary tumor, {size}, lies in the {side} {lobe} lobe.",
     "Tumor of {size} in the {side} {lobe} lobe with pleural tags.",
 )
-NODE = wordings(
-    "{Place} lymph node with a short axis of {axis} mm.",
+LARGE_NODE = wordings(
+    "Enlarged {place} lymph node with a short axis of {axis} mm.",
     "A {place} node measures {axis} mm in short axis.",
-    "There is a {axis} mm {place} lymph node (short axis).",
-    "{Place} lymph node, {axis} mm in short axis.",
+    "There is an enlarged {axis} mm {place} lymph node.",
+    "{Place} lymph node enlarged to {axis} mm in short axis.",
     "One {place} node has a short axis of {axis} mm.",
-    "Short axis of a {place} lymph node: {axis} mm.",
-    "Lymph node in {place} position, short axis {axis} mm.",
+    "{Place} lymphadenopathy, {axis} mm.",
+    "Pathologic {place} node, short axis {axis} mm.",
+    "Lymph node in {place} position, short axis {axis} mm, too large.",
+)
+SMALL_NODE = wordings(
+    "Small {place} lymph node with a short axis of {axis} mm.",
+    "A {place} node measures {axis} mm in short axis.",
+    "There is a {axis} mm {place} lymph node, not enlarged.",
+    "{Place} lymph node, normal in size with {axis} mm in short axis.",
+    "One {place} node has a short axis of {axis} mm.",
+    "{Place} node of {axis} mm, within normal size.",
+    "Unremarkable {place} node, short axis {axis} mm.",
+    "Lymph node in {place} position, short axis {axis} mm, not enlarged.",
 )
 NODE_BEFORE = wordings(
     "{Place} lymph node with a short axis of {axis} mm, previously {before} mm.",
@@ -296,8 +307,8 @@ def cancer(writer: Writer) -> Cancer:
 
 
 def _nodes(writer: Writer) -> tuple[Node, ...]:
-    """Up to four nodes of different stations, half of them small, some benign or smaller than before."""
-    return tuple(_node(writer, *place) for place in writer.random.sample(_PLACES, writer.random.randint(0, 4)))
+    """Up to three nodes of different stations, half of them small, some benign or smaller than before."""
+    return tuple(_node(writer, *place) for place in writer.random.sample(_PLACES, writer.random.randint(0, 3)))
 
 
 def _node(writer: Writer, station: str, side: str) -> Node:
@@ -343,7 +354,8 @@ def _compared(seen: Cancer) -> bool | None:
 
 def _say_node(writer: Writer, node: Node) -> str:
     place = f"{node.side} {node.station}".strip()
-    table = {"calcified": CALCIFIED, "fatty hilum": FATTY}.get(node.benign, NODE_BEFORE if node.before else NODE)
+    plain = LARGE_NODE if node.short_axis >= ENLARGED else NODE_BEFORE if node.before else SMALL_NODE
+    table = {"calcified": CALCIFIED, "fatty hilum": FATTY}.get(node.benign, plain)
     return writer.say(table, place=place, Place=upper(place), axis=node.short_axis, before=node.before)
 
 
