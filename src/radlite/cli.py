@@ -70,7 +70,7 @@ def demo(
     """The whole path on the tiny bases and sample data, offline: corpus, training, evaluation, export, a reading."""
     from radlite.demo import run
 
-    run(out, fast)
+    raise typer.Exit(0 if run(out, fast) else 1)
 
 
 @data.command("list")
@@ -85,7 +85,7 @@ def data_list(as_json: Json = False) -> None:
     for source in SOURCES.values():
         typer.echo(f"{source.name}: {source.title}\n  tasks: {', '.join(source.tasks)}")
         typer.echo(
-            f"  {source.tier}; {source.access}; licence: {source.licence}\n  {source.citation}\n  {source.how}\n"
+            f"  {source.tier}; {source.access}; licence: {source.licence}\n  {source.citation}\n  {source.how_to}\n"
         )
 
 

@@ -2,22 +2,21 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from radlite import manifest
 from radlite.data import corpus, sample
 from radlite.errors import UserError
 from radlite.evaluation import baselines, metrics, report, selection
-from radlite.evaluation.run import evaluate
-from radlite.files import read_json, write_json
-from radlite.reader import Reader
+from radlite.evaluation.run import evaluate, progress
+from radlite.files import atomic, read_json, sha256, write_json
+from radlite.reader import Reader, Style
 from radlite.routing.router import SPLIT, learn
 from radlite.runtime.model import Model
 from radlite.tasks import TASKS, Example
@@ -28,7 +27,7 @@ SHOTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything: rows of the corpus for each task, steps of training, items asked of each model."""
+    """How much of everything: rows of each task in the corpus, steps of training, items of each task in `verify`."""
 
     train: int
     validation: int
@@ -37,44 +36,46 @@ class Scale:
     verified: int
 
 
-FULL = Scale(train=800, validation=40, test=60, steps=400, verified=10)
-FAST = Scale(train=60, validation=6, test=8, steps=12, verified=2)
+FULL = Scale(train=1000, validation=40, test=60, steps=500, verified=8)
+FAST = Scale(train=60, validation=4, test=6, steps=10, verified=2)
 
 
 def base_folder(name: str) -> Path:
     """The folder of a tiny base that ships with the package."""
     folder = Path(str(resources.files("radlite") / "models" / name))
     if not (folder / "model.safetensors").is_file():
-        raise UserError(f"This installation lacks the tiny base {name}; install radlite again from a whole checkout.")
+        raise UserError(f"This installation lacks the tiny base {name}; install radlite from a whole checkout.")
     return folder
 
 
-def run(out: Path, fast: bool = False, console: Console | None = None) -> dict[str, Any]:
-    """Run every step that `out` does not hold yet, write `summary.json` there and print its table.
+def run(out: Path, fast: bool = False, console: Console | None = None) -> bool:
+    """Run the steps that `out` does not hold yet, write `summary.json` there, print its table.
 
-    What a run was interrupted in goes on where it stood. Raises `UserError` if `out` holds a demo of another scale.
+    An interrupted run goes on where it stood. Returns whether every exported file passed its verification. Raises
+    `UserError` if `out` holds anything but a demo with the same settings.
     """
     return _Demo(out, FAST if fast else FULL, console or Console()).run()
 
 
 class _Demo:
-    """One demonstration in a folder: steps in order, their seconds, the result rows."""
+    """One demonstration in a folder: its steps in order, their seconds, the result rows."""
 
     def __init__(self, out: Path, scale: Scale, console: Console) -> None:
         self.out, self.scale, self.console = out, scale, console
         self.seconds: dict[str, float] = {}
         self.rows: list[metrics.Row] = []
         self.validation: list[metrics.Row] = []
-        self.files: dict[str, int] = {}
+        self.files: dict[str, dict[str, Any]] = {}
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> bool:
+        begin = time.perf_counter()
         self._claim()
-        with self._step("corpus", "Sample corpus: reports of nine tasks, answers by rule"):
+        with self._step("corpus", "Sample corpus: reports for nine tasks, answers by rule"):
             self._corpus()
-        self.train, self.test, self.valid = (
-            corpus.read(self.out / "corpus", split=split) for split in ("train", "test", "validation")
+        self.train, self.valid, self.test = (
+            corpus.read(self.out / "corpus", split=split) for split in ("train", SPLIT, "test")
         )
-        with self._step("baselines", "Baselines: most frequent answer, TF-IDF with logistic regression"):
+        with self._step("baselines", "Baselines: most frequent answer; TF-IDF with logistic regression"):
             self.rows += metrics.rows(baselines.majority(self.train, self.test), "majority", "baseline")
             self.rows += metrics.rows(baselines.tfidf(self.train, self.test), "tfidf", "baseline")
         for name in BASES:
@@ -83,113 +84,154 @@ class _Demo:
         router.save(self.out / "router.json")
         quantized = [row for row in self.rows if row["stage"] == "quantized"]
         self.rows += metrics.routed(quantized, router.model_for)
-        summary = {
-            "scale": asdict(self.scale),
-            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
-            "bytes": self.files,
-            "wordings": sample.census(),
-            "unseen_wording_items": sum("unseen_wording" in row.tags for row in self.test),
-            "test_items": len(self.test),
-        }
-        report.write_summary(self.out / "summary.json", self.rows, summary)
-        self._show(summary)
-        return summary
+        self.seconds["all"] = time.perf_counter() - begin
+        self._write()
+        self._show()
+        return all(file["verified"] for file in self.files.values())
 
     def _claim(self) -> None:
-        """Refuse to mix two scales in one folder; a rerun of the same one goes on."""
+        """Refuse to mix two scales or bases in one folder."""
         mark = self.out / "demo.json"
         wanted = {"scale": asdict(self.scale), "bases": {n: manifest.weights_hash(base_folder(n)) for n in BASES}}
         if mark.is_file():
             if read_json(mark, "demo's settings") != wanted:
                 raise UserError(f"{self.out} holds a demo with other settings; choose another --out or delete it.")
-        elif self.out.exists() and any(self.out.iterdir()):
-            raise UserError(f"{self.out} is not empty and holds no demo; choose another --out.")
+        elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise UserError(f"{self.out} is there already and holds no demo; choose another --out.")
         else:
             write_json(mark, wanted)
 
     def _corpus(self) -> None:
-        folder = self.out / "corpus"
-        if (folder / corpus.NAME).is_file():
+        if (self.out / "corpus" / corpus.NAME).is_file():
             return
-        rows = [
-            row
-            for task in TASKS
-            for split, count in (
-                ("train", self.scale.train), ("validation", self.scale.validation), ("test", self.scale.test)
-            )
-            for row in sample.examples(task, split, count)
-        ]  # fmt: skip
-        corpus.write(folder, rows, {"seed": sample.SEED, "wordings": sample.census()})
+        counts = {"train": self.scale.train, SPLIT: self.scale.validation, "test": self.scale.test}
+        rows = sample.corpus_rows(counts)
+        corpus.write(self.out / "corpus", rows, {"seed": sample.SEED, "wordings": sample.census()})
 
     def _base(self, name: str) -> None:
-        from radlite.export import gguf, merge, verify
         from radlite.runtime import hf, wheel
-        from radlite.training.config import load
+
+        base, adapter = base_folder(name), self.out / "adapters" / name
+        title = f"{name}: the base as it is, without and with {SHOTS} solved examples"
+        with self._step(f"{name} base", title), closing(hf.open_model(base)) as model:
+            identity = manifest.weights_hash(base)
+            self._evaluate(model, name, "base", identity, self.test, "instruction")
+            self._evaluate(model, name, "base", identity, self.test, "instruction", SHOTS)
+        with self._step(f"{name} training", f"{name}: LoRA fine-tuning on all nine tasks"):
+            self._train(base, adapter)
+        title = f"{name}: tuned, without and with {SHOTS} solved examples"
+        with self._step(f"{name} tuned", title), closing(hf.open_model(base, adapter)) as model:
+            identity = manifest.weights_hash(adapter)
+            self._evaluate(model, name, "tuned", identity, self.test)
+            self._evaluate(model, name, "tuned", identity, self.test, shots=SHOTS)
+        with self._step(f"{name} export", f"{name}: merge, GGUF in F16 and Q4_K_M, verification of both"):
+            small = self._export(name, base, adapter)
+        title = f"{name}: Q4_K_M on the CPU engine"
+        with self._step(f"{name} quantized", title), closing(wheel.open_model(small)) as model:
+            self._evaluate(model, name, "quantized", sha256(small), self.test)
+            self._evaluate(model, name, "quantized", sha256(small), self.valid)
+
+    def _train(self, base: Path, adapter: Path) -> None:
+        from radlite.training.config import TrainConfig
         from radlite.training.trainer import train
 
-        base, adapter, merged = base_folder(name), self.out / "adapters" / name, self.out / "merged" / name
-        exact, small = (self.out / "models" / f"{name}-{kind}.gguf" for kind in ("F16", "Q4_K_M"))
-        with self._step(f"{name} base", f"{name}: the base as it is, without and with {SHOTS} solved examples"):
-            model = hf.open_model(base)
-            self._evaluate(model, name, "base", self.test, style="instruction")
-            self._evaluate(model, name, "base", self.test, style="instruction", shots=SHOTS)
-        with self._step(f"{name} training", f"{name}: LoRA fine-tuning"):
-            recipe = Path(str(resources.files("radlite") / "recipes" / "tiny.yaml"))
-            settings = (
-                f"base={base}",
-                f"corpus={self.out / 'corpus'}",
-                f"out={adapter}",
-                f"max_steps={self.scale.steps}",
-            )
-            if not (adapter / manifest.NAME).is_file():
-                train(load(recipe, settings), resume=adapter.exists())
-        with self._step(f"{name} tuned", f"{name}: tuned, without and with {SHOTS} solved examples"):
-            model = hf.open_model(base, adapter)
-            self._evaluate(model, name, "tuned", self.test)
-            self._evaluate(model, name, "tuned", self.test, shots=SHOTS)
-        with self._step(f"{name} export", f"{name}: merge, GGUF, Q4_K_M, verify"):
-            merge.merge(adapter, merged, base)
-            gguf.write(merged, exact, "F16")
-            gguf.write(merged, small, "Q4_K_M")
-            self.files |= {path.name: path.stat().st_size for path in (exact, small)}
-            verification = verify.verify(exact, merged, selection.sample(self.test, self.scale.verified))
-            self.console.print(verify.table(verification))
-        with self._step(f"{name} quantized", f"{name}: Q4_K_M on the CPU engine"):
-            engine = wheel.open_model(small)
-            self._evaluate(engine, name, "quantized", self.test)
-            self._evaluate(engine, name, "quantized", self.valid)
-            engine.close()
+        every = max(1, self.scale.steps // 4)
+        config = TrainConfig(
+            base=str(base),
+            corpus=self.out / "corpus",
+            out=adapter,
+            learning_rate=2e-3,
+            warmup=0.05,
+            max_steps=self.scale.steps,
+            max_tokens=1024,
+            rows_per_step=1,
+            evaluate_every=every,
+            save_every=every,
+        )
+        train(config, resume=True)
+
+    def _export(self, name: str, base: Path, adapter: Path) -> Path:
+        """Write both GGUF files and verify them; returns the Q4_K_M one."""
+        from radlite.export import gguf, verify
+        from radlite.export.merge import merge
+
+        merged = self.out / "merged" / name
+        if not (merged / manifest.NAME).is_file():
+            merge(adapter, merged, base)
+        examples = selection.sample(self.valid, self.scale.verified)
+        for kind in ("F16", "Q4_K_M"):
+            path = self.out / "models" / f"{name}-{kind}.gguf"
+            if not path.is_file():
+                gguf.write(merged, path, kind)
+            found = verify.verify(path, merged, examples)
+            self.files[path.name] = {
+                "bytes": path.stat().st_size,
+                "verified": found.passed,
+                "checks": [asdict(check) for check in found.checks],
+            }
+            if found.passed:
+                self.console.print(f"  {path.name}: verified, {len(found.checks)} checks passed")
+            else:
+                self.console.print(verify.table(found))
+        return path
 
     def _evaluate(
         self,
         model: Model,
         name: str,
         stage: metrics.Stage,
+        identity: str,
         items: Sequence[Example],
-        style: Any = "cue",
+        style: Style = "cue",
         shots: int = 0,
     ) -> None:
         solved = selection.shots(self.train, shots) if shots else {}
         split = items[0].split
         folder = self.out / "results" / f"{name}-{stage}-{shots}-{split}"
-        with _progress(self.console) as progress:
-            answered = evaluate(Reader(model, style, solved), items, folder, progress=progress)
-        rows = metrics.rows(answered, name, stage, shots)
-        (self.validation if split == SPLIT else self.rows).extend(rows)
+        with progress(self.console) as bar:
+            answered = evaluate(Reader(model, style, solved), items, folder, identity, bar)
+        target = self.validation if split == SPLIT else self.rows
+        target += metrics.rows(answered, name, stage, shots)
 
     @contextmanager
     def _step(self, key: str, title: str) -> Iterator[None]:
-        self.console.print(f"[bold]{title}[/bold]")
+        self.console.print(title)
         begin = time.perf_counter()
         yield
-        self.seconds[key] = self.seconds.get(key, 0.0) + time.perf_counter() - begin
-        self.console.print(f"[dim]  {self.seconds[key]:.0f} s[/dim]")
+        self.seconds[key] = time.perf_counter() - begin
+        self.console.print(f"  done in {self.seconds[key]:.0f} s", style="dim")
 
-    def _show(self, summary: dict[str, Any]) -> None: ...
+    def _unseen(self) -> int:
+        return sum("unseen_wording" in row.tags for row in self.test)
 
+    def _write(self) -> None:
+        facts = {
+            "scale": asdict(self.scale),
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+            "files": self.files,
+            "wordings": sample.census(),
+            "test_items": len(self.test),
+            "test_items_with_unseen_wording": self._unseen(),
+        }
+        report.write_summary(self.out / "summary.json", self.rows, facts)
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True,
-    )  # fmt: skip
+    def _show(self) -> None:
+        shown = next(row for row in self.test if row.task == "rads_assignment")
+        with atomic(self.out / "report.txt") as part:
+            part.write_text(shown.inputs["report"] + "\n", "utf-8")
+        words = sample.census()
+        self.console.print(report.table(self.rows))
+        self.console.print(
+            f"{len(TASKS)} tasks, {len(self.test)} test items, {self._unseen()} of them with wordings that training "
+            f"never had ({words['unseen']} of {words['variants']} wordings are kept for the test).\n"
+            f"Everything took {self.seconds['all'] / 60:.1f} minutes; numbers and timings: {self.out}/summary.json.\n"
+            "Synthetic reports and tiny models: this shows that the path works, not that a model is fit for use.\n"
+        )
+        model = self.out / "models" / f"{BASES[-1]}-Q4_K_M.gguf"
+        self.console.print("Try next:")
+        for command in (
+            f"radlite read {self.out}/report.txt --task rads_assignment --model {model}",
+            f"radlite data show {self.out}/corpus --task temporal_comparison --base {base_folder(BASES[-1])}",
+            "radlite train recipes/qwen3-4b.yaml    # with a GPU and your own corpus; see docs/training.md",
+        ):
+            self.console.print(f"  {command}", highlight=False, soft_wrap=True)

@@ -9,7 +9,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from radlite import manifest
 from radlite.data import corpus
@@ -52,6 +53,12 @@ def evaluate(
             if progress and bar is not None:
                 progress.advance(bar)
     return answered
+
+
+def progress(console: Console) -> Progress:
+    """Bars with the number of items done and the time left, gone when all is; silent where `console` is no terminal."""
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _check(reader: Reader, task: str, items: Sequence[Example]) -> None:
