@@ -60,6 +60,7 @@ def test_the_size_counts_control_tokens(tiny: Tokenizer, qwen: Tokenizer) -> Non
         '{"added_tokens": []}',
         '{"added_tokens": [{"content": 1, "id": "x"}]}',
         definition(["a", "b"], ["a c"], {"<|im_end|>": 2}),
+        definition(["a", "b"], ["a b"], {"<|im_end|>": 2}),
     ],
 )
 def test_a_damaged_tokenizer_is_a_user_error(text: str) -> None:

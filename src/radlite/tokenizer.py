@@ -27,6 +27,7 @@ class Tokenizer:
             parts: dict[str, Any] = json.loads(definition)
             added = parts["added_tokens"]
             self.control: Mapping[str, int] = {token["content"]: token["id"] for token in added}
+            _check_merges(parts["model"])
             self._bpe = tokenizers.Tokenizer.from_str(json.dumps({**parts, "added_tokens": [], "post_processor": None}))
         except Exception as error:  # the library raises bare Exception
             raise UserError("The tokenizer.json of this model cannot be read; get the model again.") from error
@@ -67,6 +68,13 @@ class Tokenizer:
             else:
                 run.append(number)
         return "".join([*pieces, self._bpe.decode(run, skip_special_tokens=False)])
+
+
+def _check_merges(model: Mapping[str, Any]) -> None:
+    """Raise `KeyError` if a merge makes a token that the vocabulary lacks: the library panics at it."""
+    vocabulary = model["vocab"]
+    for merge in model["merges"]:
+        vocabulary[merge.replace(" ", "", 1) if isinstance(merge, str) else "".join(merge)]
 
 
 def definition(tokens: list[str], merges: list[str], control: Mapping[str, int]) -> str:

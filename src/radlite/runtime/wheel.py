@@ -15,7 +15,7 @@ import xllamacpp
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
 from radlite.runtime import gguf
-from radlite.runtime.grammar import automaton, forced, gbnf
+from radlite.runtime.grammar import Node, automaton, forced, gbnf
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids
 
 
@@ -39,7 +39,14 @@ def open_model(path: Path, context_tokens: int | None = None, threads: int | Non
             raise UserError(
                 f"llama.cpp cannot load {path}: it is damaged or needs more memory; get it again or use a smaller one."
             ) from error
-    return WheelModel(path.stem, server, renderer, context, header.manifest)
+    model = WheelModel(path.stem, server, renderer, context, header.manifest)
+    try:
+        # The server must have answered before it can be told to end: an end told sooner is lost, and closing hangs.
+        model.next_log_probabilities(Prompt((renderer.end_id,), ""), 1)
+    except (ArithmeticError, RuntimeError) as error:
+        model.close()
+        raise UserError(f"{path} is damaged: it computes no answer; export or download the model again.") from error
+    return model
 
 
 def _address(folder: str) -> str:
@@ -103,9 +110,7 @@ class WheelModel:
         Without grammar or temperature. A probability that underflows is the lowest 32-bit float.
         """
         with self._lock:
-            answer = self._ask(prompt.ids, 1, n_probs=top)
-        [position] = answer["choices"][0]["logprobs"]["content"]
-        return {entry["id"]: entry["logprob"] for entry in position["top_logprobs"]}
+            return self._likely(prompt.ids, top)[0]
 
     def close(self) -> None:
         """Free the model; a second call does nothing."""
@@ -115,7 +120,7 @@ class WheelModel:
     def _free(self, request: Request) -> Completion:
         begin = time.perf_counter()
         answer = self._ask(request.prompt.ids, request.max_tokens)
-        choice, usage = answer["choices"][0], answer["usage"]
+        choice = answer["choices"][0]
         text, ended = choice["text"], choice["finish_reason"] == "stop"
         if ended:
             text = text.removesuffix(next(filter(text.endswith, self._ends.values()), ""))
@@ -123,8 +128,8 @@ class WheelModel:
             text=text,
             stop_reason="end" if ended else "length",
             prompt_tokens=len(request.prompt.ids),
-            cached_tokens=usage["prompt_tokens_details"]["cached_tokens"],
-            generated_tokens=usage["completion_tokens"],
+            cached_tokens=_reused(answer),
+            generated_tokens=answer["usage"]["completion_tokens"],
             seconds=time.perf_counter() - begin,
         )
 
@@ -133,13 +138,10 @@ class WheelModel:
         begin = time.perf_counter()
         prompt, tokenizer, end = request.prompt.ids, self.renderer.tokenizer, self.renderer.end_id
         answer, node = forced(automaton(request.grammar, tokenizer), end)
-        cached = 0
-        first = True
+        cached: int | None = None
         while node and len(answer) < request.max_tokens:
-            reply = self._ask((*prompt, *answer), 1, grammar=gbnf(node), n_probs=1)
-            if first:
-                cached, first = reply["usage"]["prompt_tokens_details"]["cached_tokens"], False
-            token = reply["choices"][0]["logprobs"]["content"][0]["id"]
+            token, reused = self._choose((*prompt, *answer), node)
+            cached = reused if cached is None else cached
             more, node = forced(node.next[token], end) if token in node.next else ([], None)
             answer += [token, *more]
         answer = answer[: request.max_tokens]
@@ -148,10 +150,31 @@ class WheelModel:
             text=tokenizer.decode(answer[:-1] if ended else answer),
             stop_reason="end" if ended else "length",
             prompt_tokens=len(prompt),
-            cached_tokens=min(cached, len(prompt)),
+            cached_tokens=min(cached or 0, len(prompt)),
             generated_tokens=len(answer),
             seconds=time.perf_counter() - begin,
         )
+
+    def _choose(self, ids: Sequence[int], node: Node) -> tuple[int, int]:
+        """The likeliest of the ids that `node` allows after `ids`, and how many of `ids` were not computed again."""
+        tokenizer = self.renderer.tokenizer
+        if any("\ufffd" in tokenizer.decode([token]) for token in node.next):
+            # llama.cpp's grammar refuses tokens that are pieces of a character.
+            likely, reused = self._likely(ids, tokenizer.size)
+            allowed = [*node.next, *(self._ends if node.end else ())]
+            return max(sorted(allowed), key=likely.__getitem__), reused
+        reply = self._ask(ids, 1, grammar=gbnf(node), n_probs=1)
+        return reply["choices"][0]["logprobs"]["content"][0]["id"], _reused(reply)
+
+    def _likely(self, ids: Sequence[int], top: int) -> tuple[dict[int, float], int]:
+        # llama.cpp tells probabilities only with a whole character. The grammar makes it write one, and comes after.
+        whole = gbnf(Node({self.renderer.tokenizer.encode(".")[0]: Node()}))
+        reply = self._ask(ids, 1, n_probs=top, grammar=whole)
+        [position] = reply["choices"][0]["logprobs"]["content"]
+        found = {entry["id"]: entry["logprob"] for entry in position["top_logprobs"]}
+        if None in found.values():
+            raise ArithmeticError("the model's weights compute what is no number")
+        return found, _reused(reply)
 
     def _ask(self, ids: Sequence[int], max_tokens: int, **settings: Any) -> dict[str, Any]:
         if not self._servers:
@@ -169,3 +192,8 @@ class WheelModel:
         if "choices" not in answer:
             raise RuntimeError(f"llama.cpp refused a request: {answer.get('error', {}).get('type')}")
         return answer
+
+
+def _reused(reply: dict[str, Any]) -> int:
+    """How many of the prompt's tokens were not computed again."""
+    return int(reply["usage"]["prompt_tokens_details"]["cached_tokens"])

@@ -1,0 +1,125 @@
+"""Both engines on one random model: the same greedy text, free or within a grammar."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from radlite.chat import Prompt, Turn
+from radlite.runtime import hf, wheel
+from radlite.runtime.hf import HfModel
+from radlite.runtime.model import Completion, Model, Request
+from radlite.runtime.wheel import WheelModel
+from radlite.tasks import TASKS
+
+TIE = 0.02
+"""Nats. The wheel engine keeps its KV state in 16 bits; ids that are nearer than this may change places."""
+
+
+@pytest.fixture(scope="module")
+def wheel_model(model_file: Path) -> Iterator[WheelModel]:
+    model = wheel.open_model(model_file, threads=1)
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="module")
+def hf_model(base: Path) -> HfModel:
+    return hf.open_model(base)
+
+
+def prompt(model: Model, number: int) -> Prompt:
+    report = f"Chest radiograph {number}. " + "No pleural effusion is seen. " * (number % 5)
+    return model.renderer.prompt([Turn("system", "You read reports."), Turn("user", report), Turn("user", "M stage.")])
+
+
+def requests(model: Model) -> list[Request]:
+    asked = [Request(prompt(model, number), 16 + number) for number in range(12)]
+    asked.append(Request(prompt(model, 2), 9, (("\u00e9", "\u00e8", "\u4e0d"),)))
+    for number, task in enumerate(task for task in TASKS.values() if task.grammar):
+        asked += [Request(prompt(model, number), 400, task.grammar), Request(prompt(model, 3), 3, task.grammar)]
+    return asked
+
+
+def plain(completion: Completion) -> Completion:
+    return dataclasses.replace(completion, seconds=0.0, cached_tokens=0)
+
+
+def test_both_engines_give_the_same_answers(wheel_model: WheelModel, hf_model: HfModel) -> None:
+    asked = requests(hf_model)
+    for request, one, other in zip(asked, wheel_model.complete(asked), hf_model.complete(asked), strict=True):
+        if plain(one) != plain(other):
+            assert_tie(hf_model, request, one.text, other.text)
+
+
+def assert_tie(model: HfModel, request: Request, one: str, other: str) -> None:
+    """Where the two answers part, the model hardly prefers one."""
+    left, right = (model.renderer.tokenizer.encode(text) for text in (one, other))
+    shared = next(i for i, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1])
+    ids = (*request.prompt.ids, *left[:shared])
+    likely = model.next_log_probabilities(Prompt(ids, ""), 1 << 20)
+    assert abs(likely[left[shared]] - likely[right[shared]]) < TIE
+
+
+def test_both_engines_give_the_same_probabilities(wheel_model: WheelModel, hf_model: HfModel) -> None:
+    for number in range(3):
+        asked = prompt(hf_model, number)
+        one, other = (model.next_log_probabilities(asked, 448) for model in (wheel_model, hf_model))
+        assert one.keys() == other.keys() == set(range(448))
+        assert max(abs(one[token] - other[token]) for token in one) < TIE
+        assert list(hf_model.next_log_probabilities(asked, 3).values()) == sorted(other.values(), reverse=True)[:3]
+        assert len(wheel_model.next_log_probabilities(asked, 3)) == 3
+
+
+@pytest.fixture(params=["wheel", "hf"])
+def model(request: pytest.FixtureRequest, wheel_model: WheelModel, hf_model: HfModel) -> Model:
+    return wheel_model if request.param == "wheel" else hf_model
+
+
+def test_an_answer_within_a_grammar_is_one_of_its_labels(model: Model) -> None:
+    for task in (TASKS["rads_assignment"], TASKS["m_staging"], TASKS["abnormality_detection"]):
+        [completion] = model.complete([Request(prompt(model, 1), 400, task.grammar)])
+        assert completion.stop_reason == "end"
+        assert task.read(completion.text) is not None
+        ids = model.renderer.tokenizer.encode(completion.text)
+        assert completion.generated_tokens == len(ids) + 1
+
+
+def test_an_answer_is_cut_at_its_token_limit(model: Model) -> None:
+    free, constrained, whole = model.complete(
+        [
+            Request(prompt(model, 0), 5),
+            Request(prompt(model, 0), 5, TASKS["abnormality_detection"].grammar),
+            Request(prompt(model, 0), 2, (("M", "M0"),)),
+        ]
+    )
+    assert (free.stop_reason, free.generated_tokens) == ("length", 5)
+    assert (constrained.stop_reason, constrained.generated_tokens) == ("length", 5)
+    assert "- Atelectasis: negative".startswith(constrained.text[:10])
+    assert whole.text.startswith("M")
+
+
+def test_an_answer_that_is_wholly_forced_needs_no_model(model: Model) -> None:
+    [completion] = model.complete([Request(prompt(model, 0), 50, (("M0",),))])
+    assert (completion.text, completion.stop_reason) == ("M0", "end")
+
+
+def test_a_choice_between_pieces_of_a_character_is_made_as_any_other(model: Model) -> None:
+    grammar = (("\u00e9", "\u00e8", "\u4e0d"), ("", " \u00df", "\u00df"))
+    answers = {
+        completion.text for completion in model.complete([Request(prompt(model, n), 9, grammar) for n in range(5)])
+    }
+    assert answers <= {first + second for first in grammar[0] for second in grammar[1]}
+
+
+def test_the_same_requests_give_the_same_answers_again(model: Model) -> None:
+    asked = requests(model)[::3]
+    first, second = ([plain(completion) for completion in model.complete(asked)] for _ in range(2))
+    assert first == second
+
+
+def test_closing_twice_does_nothing(base: Path, model_file: Path) -> None:
+    for model in (wheel.open_model(model_file, threads=1), hf.open_model(base)):
+        model.close()
+        model.close()
