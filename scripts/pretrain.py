@@ -31,6 +31,7 @@ REPORTS = (chest.report, rads.report, staging.report)
 SYSTEMS = (SYSTEM, "You are a helpful assistant.", "You are a careful reader.", "Answer from the text.")
 VOCABULARY = 4096
 TEXT_WEIGHT, QUESTION_WEIGHT = 0.3, 0.05  # of a token of a report or a question, against 1 for a token of an answer
+DRILLS = 0.35  # share of documents that are drills; they are short, so a smaller share of the tokens
 EXCLUDED_PER_SPLIT = 1500
 
 
@@ -89,14 +90,19 @@ class Stream:
         return [start, *self.tokenizer.encode(f"{role}\n{text}"), end, *self.tokenizer.encode("\n")]
 
     def document(self) -> tuple[list[int], list[float], list[tuple[str, int, int]]]:
-        """One report with 3 to 7 exercises: ids, loss weights, and where each answer stands."""
+        """One report with 3 to 7 exercises, or a drill: ids, loss weights, and where each answer stands."""
         report = next(self.reports)
         while normal(report) in self.exclude:
             self.dropped += 1
             report = next(self.reports)
         self.documents += 1
         exercises = skills.exercises(self.random, report, self.other_words, self.random.randint(3, 7))
-        self.other_words = [*self.other_words[-200:], *self.random.choices(skills.Text(report).content, k=10)]
+        text_weight = TEXT_WEIGHT
+        if self.random.random() < DRILLS:
+            report, exercises = skills.drill(self.random, self.other_words)
+            text_weight = QUESTION_WEIGHT  # random words: nothing to learn from their order
+        else:
+            self.other_words = [*self.other_words[-1000:], *self.random.choices(skills.Text(report).content, k=10)]
         ids: list[int] = []
         weights: list[float] = []
         spans: list[tuple[str, int, int]] = []
@@ -106,7 +112,7 @@ class Stream:
             weights.extend([weight] * len(more))
 
         add(self.turn("system", self.random.choice(SYSTEMS)), QUESTION_WEIGHT)
-        add(self.turn("user", report), TEXT_WEIGHT)
+        add(self.turn("user", report), text_weight)
         for kind, question, answer in exercises:
             add(self.turn("user", question) + self.ask, QUESTION_WEIGHT)
             target = [*self.tokenizer.encode(answer), self.tokenizer.control["<|im_end|>"]]

@@ -193,6 +193,21 @@ EXERCISES: dict[str, Callable[[random.Random, Text], Exercise]] = {
 }  # fmt: skip
 
 
+def drill(rng: random.Random, words: list[str]) -> tuple[str, list[tuple[str, str, str]]]:
+    """A text of random words or of keys with values, and exercises on it: dense practice in copying and looking up.
+
+    Sentences of reports are predictable without reading; here only attention to the text gives the answer.
+    """
+    if rng.random() < 0.5:
+        text = " ".join(rng.choice(words) if rng.random() < 0.8 else _size(rng)[0] for _ in range(rng.randint(8, 60)))
+        return text, [("echo", "Repeat the text.", text)]
+    keys = list(dict.fromkeys(rng.choice(words) for _ in range(rng.randint(3, 12))))
+    values = {key: _size(rng)[0] if rng.random() < 0.3 else rng.choice(words) for key in keys}
+    asked = [rng.choice(keys) for _ in range(rng.randint(4, 10))]
+    text = rng.choice(("; ", "\n", ". ")).join(f"{key}: {value}" for key, value in values.items())
+    return text, [("lookup", f"What is the {key}?", values[key]) for key in asked]
+
+
 def exercises(rng: random.Random, report: str, others: list[str], count: int) -> list[tuple[str, str, str]]:
     """`count` exercises on one report as (kind, question, answer); `others` are words it may or may not contain."""
     text = Text(report)

@@ -296,6 +296,7 @@ def read(
     if model is None:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
         model = _demonstration()
+    from radlite.manifest import tuned_base
     from radlite.reader import Reader, demand_fit
     from radlite.runtime.wheel import open_model
 
@@ -304,7 +305,9 @@ def read(
         raise UserError(
             f"{model} was not made by radlite, so it may not know the tasks; add --any-model to use it anyway."
         )
-    reading = demand_fit(Reader(engine, "cue" if engine.manifest else "instruction").read(asked.name, inputs))
+    reading = demand_fit(
+        Reader(engine, "cue" if tuned_base(engine.manifest or {}) else "instruction").read(asked.name, inputs)
+    )
     engine.close()
     if as_json:
         _print_json(asdict(reading))

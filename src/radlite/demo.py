@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from radlite import manifest
-from radlite.data import corpus, sample
+from radlite.data import corpus, sample, sources
+from radlite.data.build import build
 from radlite.errors import UserError
 from radlite.evaluation import baselines, metrics, report, selection
 from radlite.evaluation.run import evaluate, progress
@@ -105,8 +106,7 @@ class _Demo:
         if (self.out / "corpus" / corpus.NAME).is_file():
             return
         counts = {"train": self.scale.train, SPLIT: self.scale.validation, "test": self.scale.test}
-        rows = sample.corpus_rows(counts)
-        corpus.write(self.out / "corpus", rows, {"seed": sample.SEED, "wordings": sample.census()})
+        build({"sample": None}, self.out / "corpus", known={"sample": sources.sample.source(counts)})
 
     def _base(self, name: str) -> None:
         from radlite.runtime import hf, wheel

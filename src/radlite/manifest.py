@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ def read(folder: Path, kind: str | None = None) -> dict[str, Any]:
     if kind and manifest.get("kind") != kind:
         raise UserError(f"{folder} holds a {manifest.get('kind')}, but a {kind} is needed here.")
     return manifest
+
+
+def tuned_base(made: Mapping[str, Any]) -> str | None:
+    """Name of the base that radlite tuned to make this merged folder or GGUF; None if it is not tuned by radlite.
+
+    A model that is tuned knows its tasks by their cue; any other is asked by full instruction.
+    """
+    merged = made.get("source") if made.get("kind") == "gguf" else made
+    return str(merged["base"]["name"]) if isinstance(merged, Mapping) and merged.get("kind") == "merged" else None
 
 
 def weights_hash(folder: Path) -> str:

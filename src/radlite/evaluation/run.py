@@ -197,7 +197,7 @@ def _open_gguf(path: Path) -> Opened:
 
     model = wheel.open_model(path)
     made = model.manifest or {}
-    base = _tuned_base(made.get("source"))
+    base = manifest.tuned_base(made)
     exact = made.get("quantization") in ("F32", "F16", "BF16")
     stage: Stage = "base" if not base else "tuned" if exact else "quantized"
     return Opened(model, base or path.stem, stage, "cue" if base else "instruction", sha256(path))
@@ -206,17 +206,11 @@ def _open_gguf(path: Path) -> Opened:
 def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:
     from radlite.runtime import hf
 
-    base = _tuned_base(made)
+    base = manifest.tuned_base(made)
     model, identity = hf.open_model(folder), weights_hash(folder)
     if base:
         return Opened(model, base, "tuned", "cue", identity)
     return Opened(model, folder.resolve().name, "base", "instruction", identity)
-
-
-def _tuned_base(made: Any) -> str | None:
-    """Name of the base that radlite tuned and merged into the model with this manifest; None if it did not."""
-    merged = isinstance(made, dict) and made.get("kind") == "merged"
-    return str(made["base"]["name"]) if merged else None
 
 
 def _open_adapter(base: Path, adapter: Path) -> Opened:

@@ -1,14 +1,14 @@
 """Sample data for all nine tasks: facts are drawn, the answer follows by rule, then they are put into words."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from radlite.data.sample import chest, rads, staging
 from radlite.data.sample.item import Item, Maker
 from radlite.data.sample.wording import Writer, census
-from radlite.tasks import TASKS, Example, named
+from radlite.tasks import Example, named
 
-__all__ = ["MAKERS", "SEED", "census", "corpus_rows", "examples", "item"]
+__all__ = ["MAKERS", "SEED", "census", "examples", "item"]
 
 MAKERS: dict[str, Maker] = {**rads.MAKERS, **staging.MAKERS, **chest.MAKERS}
 SEED = 2026
@@ -45,19 +45,3 @@ def examples(task: str, split: str, count: int, seed: int = SEED) -> Iterator[Ex
             licence="Apache-2.0",
             tags=(*made.tags, "unseen_wording" if unseen else "seen_wording"),
         )
-
-
-def corpus_rows(counts: Mapping[str, int], seed: int = SEED) -> list[Example]:
-    """Examples of all nine tasks, `counts[split]` of each; a text that a stronger split has too is left out.
-
-    Short texts (the premises of NLI) can come up twice; test beats validation, which beats training.
-    """
-    rows: list[Example] = []
-    taken: dict[str, str] = {}
-    for split in ("test", "validation", "train"):
-        for task in TASKS:
-            for row in examples(task, split, counts[split], seed):
-                text = " ".join(row.inputs[named(task).inputs[0]].lower().split())
-                if taken.setdefault(text, split) == split:
-                    rows.append(row)
-    return rows
