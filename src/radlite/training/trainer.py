@@ -306,7 +306,7 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         losses = {f"eval_{task}_loss": value for task, value in self.validation_losses.items()}
         self.idle_seconds += time.perf_counter() - begun
         self.log(dict(losses))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, losses)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, losses)
         return losses
 
     def _measure(self) -> dict[str, float]:
