@@ -3,6 +3,7 @@
 Keys and names: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and llama.cpp's loader of Qwen2 and Qwen3.
 """
 
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from radlite.tokenizer import QWEN_PATTERN
 
 FAMILIES: Final = {"Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
 _ALIGNMENT = 32
+_TOO_LARGE = 65520.0
+"""The smallest number that rounds to infinity in half precision."""
 
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 """Name of a tensor in the folder to its name in the GGUF, and its shape."""
@@ -46,10 +49,17 @@ def write(folder: Path, out: Path, kind: str = "F16", threads: int | None = None
         with part.open("ab") as file:
             for name, tensor in sources.items():
                 file.write(bytes(-file.tell() % _ALIGNMENT))
-                for data in pool.map(lambda block: encode(tensor.read(*block), types[name]), tensor.blocks()):  # noqa: B023
+                for data in pool.map(functools.partial(_encoded, tensor, types[name]), tensor.blocks()):
                     file.write(data.data)
             file.write(bytes(-file.tell() % _ALIGNMENT))
     return out
+
+
+def _encoded(tensor: Tensor, type: gguf.GGMLQuantizationType, block: tuple[int, int]) -> NDArray[np.uint8]:
+    values = tensor.read(*block)
+    if type == gguf.GGMLQuantizationType.F16 and np.abs(values).max() >= _TOO_LARGE:
+        raise UserError(f"{tensor.name} has a value beyond what F16 holds (65,504); export as BF16.")
+    return encode(values, type)
 
 
 def settings(folder: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
     cannot express (DoRA, trained biases or embeddings, ranks that differ).
     """
     facts = manifest.read(adapter, "adapter")
-    base = base or Path(facts["base"])
+    base = base or _base(facts["base"])
     _same_base(facts, adapter, base)
     scale = _scale(adapter)
     sources = weights.read(base)
@@ -58,9 +58,8 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
         for name in _COPIED:
             if (base / name).is_file():
                 shutil.copyfile(base / name, part / name)
-        trained = {name: fact for name, fact in facts.items() if name != "base"}  # a path means nothing elsewhere
-        origin = {"name": base.resolve().name, "hash": facts["base_hash"]}
-        manifest.write(part, manifest.describe("merged", base=origin, adapter=trained, scale=scale))
+        origin = {"name": Path(facts["base"]).name or base.resolve().name, "hash": facts["base_hash"]}
+        manifest.write(part, manifest.describe("merged", base=origin, adapter=_without_places(facts), scale=scale))
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o777 & ~umask)
@@ -72,6 +71,25 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out
+
+
+def _base(name: str) -> Path:
+    """The folder of a base that is named by its place, or by its name on the hub."""
+    if Path(name).is_dir():
+        return Path(name)
+    from radlite.training.trainer import base_folder
+
+    return base_folder(name)
+
+
+def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
+    """The adapter's manifest without paths, which mean nothing elsewhere and tell of the machine."""
+    kept = {name: fact for name, fact in facts.items() if name != "base"}
+    if isinstance(kept.get("recipe"), dict):
+        kept["recipe"] = {
+            name: value for name, value in kept["recipe"].items() if name not in ("base", "corpus", "out")
+        }
+    return kept
 
 
 def _same_base(facts: dict[str, Any], adapter: Path, base: Path) -> None:

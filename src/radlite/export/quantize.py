@@ -96,10 +96,8 @@ def size(rows: int, columns: int, type: Type) -> int:
 def encode(values: Array, type: Type) -> NDArray[np.uint8]:
     """`values`, (rows, columns), finite, in `type`: (rows, bytes). The engine's library works outside the GIL.
 
-    Raises `UserError` if half precision cannot hold a value, or the engine's library offers no encoder for `type`.
+    Raises `UserError` if the engine's library offers no encoder for `type`.
     """
-    if type == Type.F16 and np.abs(values).max(initial=0) >= 65520:
-        raise UserError("A weight is beyond what F16 holds (65,504); export as BF16.")
     encoded = gguf.quantize(values, type) if type in FLOATS or type in _OWN else _encoder(type)(values)
     rows: NDArray[np.uint8] = np.ascontiguousarray(encoded).view(np.uint8).reshape(len(values), -1)
     return rows

@@ -113,7 +113,7 @@ def verify(
             checks += [_log_probabilities(reference, measured, kind), _stops(reference, measured, kind)]
             if kind in LOG_PROBABILITY_BOUND:
                 checks.append(_answers(reference, measured, model, folder, probes))
-    except (UserError, RuntimeError) as error:  # a damaged file may not load, or load and not answer
+    except (UserError, RuntimeError, ArithmeticError) as error:  # a damaged file may not load, or load and not answer
         return Verification(kind, (*checks, Check("runs in llama.cpp", False, str(error), "yes")), {})
     changes = {task: paired(measured.scores[task], reference.scores[task]) for task in measured.scores}
     checks += [
@@ -258,7 +258,7 @@ def _log_probabilities(reference: _Behaviour, measured: _Behaviour, kind: str) -
     return Check(
         "log-probabilities",
         divergence <= DIVERGENCE_BOUND,
-        f"divergence {divergence:.4f} nats; {text}",
+        f"divergence {max(divergence, 0.0):.4f} nats; {text}",
         f"mean divergence {DIVERGENCE_BOUND} nats",
     )
 
