@@ -137,6 +137,9 @@ def test_resuming_with_another_recipe_is_refused(recipe: Recipe, tmp_path: Path)
     manifest.write(_folder(work / "checkpoint-2"), manifest.describe("checkpoint", run="another", step=2))
     with pytest.raises(UserError, match="a run of another recipe, base or corpus"):
         train(config, resume=True, progress=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write"):
+        train(recipe(out=tmp_path / "file" / "adapter"), progress=False)
 
 
 def _folder(path: Path) -> Path:
@@ -158,8 +161,10 @@ def test_excluded_rows_are_counted_and_listed_without_their_text(recipe: Recipe,
 
 @qwen3
 def test_a_task_whose_rows_are_all_too_long_is_an_error(recipe: Recipe) -> None:
+    config = recipe(max_tokens=16)
     with pytest.raises(UserError, match=r"Every row of .* is longer than 16 tokens"):
-        train(recipe(max_tokens=16), progress=False)
+        train(config, progress=False)
+    assert list(config.out.parent.iterdir()) == []
 
 
 @qwen3

@@ -58,14 +58,18 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "corpus": corpus.describe(config.corpus).get("data"),
             "recipe": config.model_dump(mode="json"),
         }
-        work = config.out.with_name(f"{config.out.name}.training")
         run = _identity(config, facts)
         if _finished(config.out, run, resume):
             return config.out
-        checkpoint = _start(work, run, resume)
+        work = config.out.with_name(f"{config.out.name}.training")
+        checkpoint, step = _newest(work, run, resume)
         rows, validation, excluded = _data(config, base)
         transformers.set_seed(config.seed)
-        trainer = _trainer(config, base, work, rows, validation, run, progress)
+        bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
+        model = _model(config, base, bf16)
+        _open_log(work, step)
+        arguments = _arguments(config, work, len(rows), bool(validation))
+        trainer = _Trainer(model, arguments, rows, validation, bf16=bf16, run=run, progress=progress)
         try:
             # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
             with peft.helpers.disable_input_dtype_casting(trainer.model, active=trainer.bf16):
@@ -117,11 +121,10 @@ def _finished(out: Path, run: str, resume: bool) -> bool:
     raise UserError(f"{out} exists already; choose another out or delete it.")
 
 
-def _start(work: Path, run: str, resume: bool) -> Path | None:
-    """Make the working folder ready; the newest whole checkpoint if there is one to go on from."""
+def _newest(work: Path, run: str, resume: bool) -> tuple[Path | None, int]:
+    """The newest whole checkpoint of an unfinished run and its step; (None, 0) if there is none."""
     if not resume and work.exists():
         raise UserError(f"{work} holds an unfinished run; go on with --resume, or delete the folder.")
-    work.mkdir(parents=True, exist_ok=True)
     whole: dict[int, Path] = {}
     for folder in work.glob("checkpoint-*"):
         # The manifest is written last: a checkpoint without one was cut off.
@@ -133,10 +136,19 @@ def _start(work: Path, run: str, resume: bool) -> Path | None:
             raise UserError(f"{work} is a run of another recipe, base or corpus; restore these, or delete the folder.")
         whole[made["step"]] = folder
     step = max(whole, default=0)
-    log = work / LOG
-    lines = log.read_text("utf-8").splitlines(keepends=True) if log.is_file() else []
-    log.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step), "utf-8")
-    return whole.get(step)
+    return whole.get(step), step
+
+
+def _open_log(work: Path, step: int) -> None:
+    """Keep what the log says of the steps up to `step`; the others are made again."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        log = work / LOG
+        lines = log.read_text("utf-8").splitlines(keepends=True) if log.is_file() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        log.write_text("".join(kept), "utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot write {work}: {error.strerror}. Choose another out.") from error
 
 
 def _data(config: TrainConfig, base: Path) -> tuple[list[Row], dict[str, list[Row]], list[dict[str, Any]]]:
@@ -199,26 +211,20 @@ def _target_share(rows: Sequence[Row]) -> dict[str, float]:
     return {task: round(count / tokens.total(), 4) for task, count in sorted(tokens.items())}
 
 
-def _trainer(
-    config: TrainConfig,
-    base: Path,
-    work: Path,
-    rows: list[Row],
-    validation: dict[str, list[Row]],
-    run: str,
-    progress: bool,
-) -> "_Trainer":
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
+def _model(config: TrainConfig, base: Path, bf16: bool) -> Any:
     model = transformers.AutoModelForCausalLM.from_pretrained(
         base,
         dtype=torch.bfloat16 if bf16 else torch.float32,
         attn_implementation="radlite_segments" if config.attention == "segments" else "sdpa",
         local_files_only=True,
     )
-    model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora)
-    arguments = transformers.TrainingArguments(
+    return lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora)
+
+
+def _arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any:
+    return transformers.TrainingArguments(
         output_dir=str(work),
-        max_steps=-(-len(rows) // (config.rows_per_step * config.gradient_accumulation)),
+        max_steps=-(-rows // (config.rows_per_step * config.gradient_accumulation)),
         per_device_train_batch_size=config.rows_per_step,
         gradient_accumulation_steps=config.gradient_accumulation,
         learning_rate=config.learning_rate,
@@ -231,7 +237,7 @@ def _trainer(
         train_sampling_strategy="sequential",
         logging_steps=_LOG_EVERY,
         logging_nan_inf_filter=False,
-        eval_strategy="steps" if validation else "no",
+        eval_strategy="steps" if validate else "no",
         eval_steps=config.evaluate_every,
         save_steps=config.save_every,
         save_total_limit=2,
@@ -241,7 +247,6 @@ def _trainer(
         dataloader_pin_memory=False,
         use_cpu=not torch.cuda.is_available(),
     )
-    return _Trainer(model, arguments, rows, validation, bf16=bf16, run=run, progress=progress)
 
 
 def _has_bf16() -> bool:
