@@ -38,7 +38,7 @@ def plain(completion: Completion) -> Completion:
 
 
 def test_answers_of_a_batch_are_the_answers_one_by_one(model: HfModel) -> None:
-    asked = requests(model.renderer, 24)
+    asked = requests(model.renderer, 16)
     together = list(map(plain, model.complete(asked)))
     assert together == [plain(next(model.complete([request]))) for request in asked]
     assert [completion.prompt_tokens for completion in together] == [len(request.prompt.ids) for request in asked]
@@ -47,7 +47,7 @@ def test_answers_of_a_batch_are_the_answers_one_by_one(model: HfModel) -> None:
 def test_answers_come_in_order_while_later_windows_wait(base: Path) -> None:
     module = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     model = HfModel("small", module, Renderer.from_folder(base), 1024, batch_size=1)
-    asked = requests(model.renderer, 40)
+    asked = requests(model.renderer, 20)
     answers = model.complete(asked)
     first = next(answers)
     assert first.prompt_tokens == len(asked[0].prompt.ids)
