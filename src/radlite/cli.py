@@ -193,7 +193,7 @@ def evaluate(
         _print_json(found)
     else:
         metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
-        Console().print(report.table(found, metrics=metrics))
+        report.show(Console(), found, metrics)
 
 
 @app.command()

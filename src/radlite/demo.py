@@ -135,7 +135,7 @@ class _Demo:
         from radlite.training.config import TrainConfig
         from radlite.training.trainer import train
 
-        every = max(1, self.scale.steps // 4)
+        every = max(100, self.scale.steps // 4)
         config = TrainConfig(
             base=str(base),
             corpus=self.out / "corpus",
@@ -220,7 +220,7 @@ class _Demo:
         with atomic(self.out / "report.txt") as part:
             part.write_text(shown.inputs["report"] + "\n", "utf-8")
         words = sample.census()
-        self.console.print(report.table(self.rows))
+        report.show(self.console, self.rows)
         self.console.print(
             f"{len(TASKS)} tasks, {len(self.test)} test items, {self._unseen()} of them with wordings that training "
             f"never had ({words['unseen']} of {words['variants']} wordings are kept for the test).\n"

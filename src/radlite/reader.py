@@ -12,10 +12,13 @@ Style = Literal["cue", "instruction"]
 
 
 def turns(task: Task, inputs: Mapping[str, str], style: Style = "cue", shots: Sequence[Example] = ()) -> list[Turn]:
-    """The whole conversation that asks `task` of `inputs`: system, solved examples if any, texts, task."""
+    """The whole conversation that asks `task` of `inputs`: system, solved examples if any, texts, task.
+
+    Solved examples are asked by cue in any style: they show the form themselves, and the window is small.
+    """
     asked = [Turn("system", SYSTEM)]
     for shot in shots:
-        asked += [Turn("user", text) for text in task.turns(shot.inputs, style)]
+        asked += [Turn("user", text) for text in task.turns(shot.inputs)]
         asked.append(Turn("assistant", shot.answer))
     return asked + [Turn("user", text) for text in task.turns(inputs, style)]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -45,6 +46,10 @@ NOTE = (
 )
 
 
+WIDE = 105
+"""Columns of terminal that a table of several base models needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """One metric of one task: its rows by (stage, shots, model)."""
@@ -78,31 +83,48 @@ class _Entry:
 def table(
     rows: Sequence[Row], columns: Sequence[Column] = COLUMNS, metrics: Sequence[str] = (), slice: str = "all"
 ) -> Table:
-    """A rich table of about 110 columns: for each task one entry a base model, its value over the interval.
+    """A rich table for a terminal: for each task one entry a base model, its value over the interval.
 
-    Without `metrics` each task shows its primary one. Columns without a row are left out. Raises `UserError` if two
-    rows claim one cell, as those of two splits do.
+    Without `metrics` each task shows its primary one. Columns without a row are left out. With one base model the
+    table is 80 columns wide at most, with several 105. Raises `UserError` if two rows claim one cell, as those of two
+    splits do.
     """
     entries, columns = _entries(rows, columns, metrics, slice)
-    result = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, caption=NOTE, caption_justify="left")
-    result.add_column("task\nmetric, n", overflow="fold")
-    result.add_column("model", overflow="fold")
+    alone = len(entries[0].models) == 1 if entries else True
+    result = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    result.add_column("task\nmetric, n", overflow="fold", max_width=12 if alone else None)
+    if not alone:
+        result.add_column("model", overflow="fold")
     for column in columns:
-        result.add_column(column.title.replace(" ", "\n"), justify="right", no_wrap=True)
+        title = column.title.replace(" ", "\n")
+        result.add_column(title, justify="right", width=max(7, *map(len, title.split("\n"))))
     for entry in entries:
-        head = Text(f"{entry.task}\n{entry.metric}, n={entry.n}")
+        head = Text(f"{entry.task.replace('_', ' ') if alone else entry.task}\n{entry.metric}, n={entry.n}")
         for model, cells in entry.lines(columns):
-            result.add_row(head, model, *(_stacked(entry, row) for row in cells))
+            result.add_row(head, *(() if alone else (model,)), *(_stacked(entry, row) for row in cells))
             head = Text("")
         result.add_section()
     return result
+
+
+def show(console: Console, rows: Sequence[Row], metrics: Sequence[str] = ()) -> None:
+    """Print the results: one table, or one for each base model where the terminal is too narrow for one."""
+    models = [row["model"] for row in rows if row["stage"] not in ("baseline", "ensemble")]
+    if console.width >= WIDE or len(set(models)) < 2:
+        console.print(table(rows, metrics=metrics))
+    else:
+        for model in dict.fromkeys(models):
+            console.print(f"\n{model}", style="bold")
+            others = set(models) - {model}
+            console.print(table([row for row in rows if row["model"] not in others], metrics=metrics))
+    console.print(NOTE, style="dim")
 
 
 def _stacked(entry: _Entry, row: Row | None) -> Text:
     if row is None:
         return Text("")
     text = Text(f"{row['value']:.2f}", style="bold" if entry.is_best(row) else "")
-    text.append(f"\n{_interval(row)}".replace("0.", "."), style="not bold dim")
+    text.append(f"\n{_interval(row)}".replace("0.", ".").replace("1.00", "1"), style="not bold dim")
     if failure := entry.failures.get(_key(row)):
         text.append(f"\n{failure.replace(', ', chr(10))}", style="not bold dim")
     return text
