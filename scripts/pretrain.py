@@ -1,8 +1,9 @@
 """Pretrain a tiny base from scratch: `python scripts/pretrain.py qwen2.5 --out src/radlite/models/tiny-qwen2.5`.
 
-The text is synthetic reports in training wording, each followed by general reading exercises (`skills.py`). None of
-the nine tasks is in it. Evaluated items are kept out in two ways: test text uses wordings that are never drawn here,
-and any report equal to a text of the sample corpus (all splits, default seed) is dropped and counted.
+The text is synthetic reports in training wording, followed by general reading exercises (`skills.py`) and by questions
+on what they say (`related.py`). None of the nine tasks, in its words and form, is in it. Evaluated items are kept out
+in two ways: test text uses wordings that are never drawn here, and any report equal to a text of the sample corpus
+(all splits, default seed) is dropped and counted.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+import related
 import skills
 from radlite import manifest
 from radlite.chat import Renderer, Turn
@@ -31,7 +33,7 @@ REPORTS = (chest.report, rads.report, staging.report)
 SYSTEMS = (SYSTEM, "You are a helpful assistant.", "You are a careful reader.", "Answer from the text.")
 VOCABULARY = 4096
 TEXT_WEIGHT, QUESTION_WEIGHT = 0.3, 0.05  # of a token of a report or a question, against 1 for a token of an answer
-DRILLS = 0.35  # share of documents that are drills; they are short, so a smaller share of the tokens
+DRILLS, RELATED = 0.25, 0.45  # shares of the documents; the rest are parts of reports with exercises
 EXCLUDED_PER_SPLIT = 1500
 
 
@@ -60,12 +62,14 @@ def reports(seed: str) -> Iterator[str]:
 def vocabulary_text(count: int) -> Iterator[str]:
     """Text to learn the tokenizer from: reports, exercises, and the forms in which tasks are asked and answered."""
     generator = random.Random("vocabulary")
-    stream = reports("vocabulary")
+    stream, writer = reports("vocabulary"), Writer(random.Random("vocabulary/related"), held_out=False)
     for _ in range(count):
         report = next(stream)
         yield report
         for _, question, answer in skills.exercises(generator, report, ["effusion"], 4):
             yield f"{question}\n{answer}"
+        text, asked = related.related(generator, writer)
+        yield "\n".join([text, *(f"{question}\n{answer}" for _, question, answer in asked)])
     for task in TASKS.values():
         for example in sample.examples(task.name, "train", count // 20, seed=0):
             yield f"[TASK: {task.name}]\n{task.cue}\n{example.answer}"
@@ -79,7 +83,8 @@ class Stream:
         self.tokenizer, self.exclude, self.dropped, self.documents = renderer.tokenizer, exclude, 0, 0
         self.random = random.Random(f"{seed}/exercises")
         self.reports = reports(f"{seed}/reports")
-        self.other_words = ["effusion"] * 50
+        self.writer = Writer(random.Random(f"{seed}/related"), held_out=False)
+        self.words = ["effusion"] * 50
         whole = renderer.prompt([Turn("user", "?")]).ids
         self.ask = list(whole[len(self.turn("user", "?")) :])
         assert self.turn("user", "?") + self.ask == list(whole)
@@ -90,19 +95,9 @@ class Stream:
         return [start, *self.tokenizer.encode(f"{role}\n{text}"), end, *self.tokenizer.encode("\n")]
 
     def document(self) -> tuple[list[int], list[float], list[tuple[str, int, int]]]:
-        """One report with 3 to 7 exercises, or a drill: ids, loss weights, and where each answer stands."""
-        report = next(self.reports)
-        while normal(report) in self.exclude:
-            self.dropped += 1
-            report = next(self.reports)
+        """One text with questions on it: ids, loss weights, and where each answer stands."""
+        text, exercises, text_weight = self.text()
         self.documents += 1
-        exercises = skills.exercises(self.random, report, self.other_words, self.random.randint(3, 7))
-        text_weight = TEXT_WEIGHT
-        if self.random.random() < DRILLS:
-            report, exercises = skills.drill(self.random, self.other_words)
-            text_weight = QUESTION_WEIGHT  # random words: nothing to learn from their order
-        else:
-            self.other_words = [*self.other_words[-1000:], *self.random.choices(skills.Text(report).content, k=10)]
         ids: list[int] = []
         weights: list[float] = []
         spans: list[tuple[str, int, int]] = []
@@ -112,7 +107,7 @@ class Stream:
             weights.extend([weight] * len(more))
 
         add(self.turn("system", self.random.choice(SYSTEMS)), QUESTION_WEIGHT)
-        add(self.turn("user", report), text_weight)
+        add(self.turn("user", text), text_weight)
         for kind, question, answer in exercises:
             add(self.turn("user", question) + self.ask, QUESTION_WEIGHT)
             target = [*self.tokenizer.encode(answer), self.tokenizer.control["<|im_end|>"]]
@@ -121,6 +116,26 @@ class Stream:
             add(self.tokenizer.encode("\n"), QUESTION_WEIGHT)
         add([self.tokenizer.control["<|endoftext|>"]], TEXT_WEIGHT)
         return ids, weights, spans
+
+    def text(self) -> tuple[str, list[tuple[str, str, str]], float]:
+        """A drill, a report with related questions, or a part of a report with reading exercises; the text's weight."""
+        draw = self.random.random()
+        if draw < DRILLS:
+            # Random words: there is nothing to learn from their order.
+            return *skills.drill(self.random, self.words), QUESTION_WEIGHT
+        if draw < DRILLS + RELATED:
+            report, asked = related.related(self.random, self.writer)
+            while normal(report) in self.exclude:
+                self.dropped += 1
+                report, asked = related.related(self.random, self.writer)
+            return report, asked, TEXT_WEIGHT
+        report = next(self.reports)
+        while normal(report) in self.exclude:
+            self.dropped += 1
+            report = next(self.reports)
+        self.words = [*self.words[-1000:], *self.random.choices(skills.Text(report).content, k=10)]
+        part = skills.excerpt(self.random, report)
+        return part, skills.exercises(self.random, part, self.words, self.random.randint(4, 9)), TEXT_WEIGHT
 
     def rows(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Documents one after another in `rows` rows of `length` tokens; the last of each row is cut."""
@@ -204,7 +219,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rows", type=int, default=4, help="rows a step")
     parser.add_argument("--length", type=int, default=512, help="tokens a row; double in the last tenth")
-    parser.add_argument("--copy-steps", type=int, default=300, help="first steps, on random ids that come twice")
+    parser.add_argument("--copy-steps", type=int, default=400, help="first steps, on random ids that come twice")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's learning rate; AdamW's is half of it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -266,7 +281,7 @@ def main() -> None:
                         for key, value in vars(settings).items()
                         if key not in ("out", "threads")
                     },
-                    data="synthetic reports in training wording with general reading exercises; none of the nine tasks",
+                    data="synthetic reports in training wording, with reading exercises and questions; none of the nine tasks",
                     documents=stream.documents,
                     dropped_as_equal_to_a_sample_item=stream.dropped,
                     wordings=sample.census(),

@@ -208,6 +208,13 @@ def drill(rng: random.Random, words: list[str]) -> tuple[str, list[tuple[str, st
     return text, [("lookup", f"What is the {key}?", values[key]) for key in asked]
 
 
+def excerpt(rng: random.Random, report: str) -> str:
+    """Two to nine consecutive pieces of a report, cut at lines and sentences: more answers for each token read."""
+    pieces = re.split(r"(?<=[.:])(?= )|(?<=\n)", report)
+    first = rng.randrange(max(1, len(pieces) - 3))
+    return "".join(pieces[first : first + rng.randint(2, 9)]).strip()
+
+
 def exercises(rng: random.Random, report: str, others: list[str], count: int) -> list[tuple[str, str, str]]:
     """`count` exercises on one report as (kind, question, answer); `others` are words it may or may not contain."""
     text = Text(report)
