@@ -6,7 +6,7 @@ RADLITE = $(VENV)/bin/radlite
 OUT ?= demo
 READY = $(VENV)/.ready
 
-.PHONY: demo demo-fast test test-slow check clean help
+.PHONY: demo demo-fast test test-slow check demonstration clean help
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing RadLite and what it needs into $(VENV) (once; a few minutes) ..."
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+demonstration: demo ## Renew the model that `radlite read` uses when none is named
+	cp $(OUT)/models/tiny-qwen3-Q4_K_M.gguf src/radlite/models/demonstration.gguf
 
 clean: ## Remove the environment and the demo's output
 	rm -rf $(VENV) $(OUT) $(OUT)-fast

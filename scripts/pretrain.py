@@ -281,7 +281,7 @@ def main() -> None:
                         for key, value in vars(settings).items()
                         if key not in ("out", "threads")
                     },
-                    data="synthetic reports in training wording, with reading exercises and questions; none of the nine tasks",
+                    data="synthetic reports in training wording with exercises and questions; none of the nine tasks",
                     documents=stream.documents,
                     dropped_as_equal_to_a_sample_item=stream.dropped,
                     wordings=sample.census(),
