@@ -171,7 +171,8 @@ def keys(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def _vocabulary(folder: Path, definition: dict[str, Any], size: int) -> dict[str, Any]:
     """Tokens by id, filled up to `size`, the model's rows; their types; the merges as text."""
-    splits = definition["pre_tokenizer"].get("pretokenizers", [definition["pre_tokenizer"]])
+    cutter = definition.get("pre_tokenizer") or {}
+    splits = cutter.get("pretokenizers", [cutter])
     if not any(split.get("pattern") == {"Regex": QWEN_PATTERN} for split in splits):
         raise UserError(f"The tokenizer in {folder} does not cut text as Qwen2's and Qwen3's do; use a Qwen model.")
     tokens = [f"[PAD{number}]" for number in range(size)]

@@ -43,9 +43,9 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
     """
     facts = manifest.read(adapter, "adapter")
     base = base or _base(facts["base"])
+    sources = weights.read(base)
     _same_base(facts, adapter, base)
     scale = _scale(adapter)
-    sources = weights.read(base)
     changes = _changes(adapter, sources)
     part = _staged(out, (adapter, base))
     try:
@@ -95,7 +95,7 @@ def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
 def _same_base(facts: dict[str, Any], adapter: Path, base: Path) -> None:
     if not (base / "config.json").is_file():
         raise UserError(f"{base} has no config.json; give the folder of the base that {adapter} was trained on.")
-    if weights.read(base) and manifest.weights_hash(base) != facts["base_hash"]:
+    if manifest.weights_hash(base) != facts["base_hash"]:
         raise UserError(f"{adapter} was trained on other weights than {base} holds; give the base it was trained on.")
     if Renderer.from_folder(base).hash != facts["template_hash"]:
         raise UserError(f"{adapter} was trained with another chat template than {base} has; give its own base.")
