@@ -191,3 +191,17 @@ except SystemExit:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
     assert done.stdout.decode().splitlines()[-1] == "[]"
+
+
+def test_a_missing_extra_names_the_command_that_installs_it(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text("base: x\ncorpus: y\nout: z\n")
+    script = f"""
+import sys
+sys.modules["torch"] = None  # as on a machine without it
+from radlite.cli import main
+sys.argv = ["radlite", "train", {str(recipe)!r}]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    complains(done, "torch", "radlite[train]")

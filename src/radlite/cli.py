@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,13 +27,24 @@ Corpus = Annotated[Path, typer.Option(help="Corpus folder, made by `radlite data
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 
+_EXTRA = {"accelerate", "datasketch", "peft", "safetensors", "sklearn", "torch", "transformers"}
+"""What `pip install radlite` leaves to its extra `train`."""
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the check it ran failed, 2 the input was wrong, 130 interrupted."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # those of libraries are for us; our own come as results and errors
     try:
         app()
     except UserError as error:
         print(f"radlite: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print(f"radlite: this command needs {error.name}; run pip install 'radlite[train]'.", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("radlite: interrupted", file=sys.stderr)
