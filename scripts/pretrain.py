@@ -27,7 +27,7 @@ from radlite.data import sample
 from radlite.data.sample import chest, rads, staging
 from radlite.data.sample.wording import Writer
 from radlite.tasks import SYSTEM, TASKS
-from radlite.training.base import TEMPLATES, Shape, learn_tokenizer, new_model, save
+from radlite.training.base import TEMPLATES, Shape, learn_tokenizer, look_back, new_model, save
 
 REPORTS = (chest.report, rads.report, staging.report)
 SYSTEMS = (SYSTEM, "You are a helpful assistant.", "You are a careful reader.", "Answer from the text.")
@@ -153,10 +153,10 @@ class Stream:
 
 
 def copies(generator: torch.Generator, size: int, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of random ids, each stretch of 4 to 16 of them twice; only the second time counts.
+    """Rows of random ids below `size`, each stretch of 4 to 16 of them twice; only the second time counts.
 
     Nothing but attention to the first time predicts the second, so a model learns to copy from its context within a
-    few hundred steps; on reports alone it had not begun to after a million tokens.
+    few hundred steps; on reports alone it had not begun to after two million tokens.
     """
     ids, weights = torch.zeros(rows, length + 32, dtype=torch.long), torch.zeros(rows, length + 32)
     for row in range(rows):
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rows", type=int, default=4, help="rows a step")
     parser.add_argument("--length", type=int, default=512, help="tokens a row; double in the last tenth")
-    parser.add_argument("--copy-steps", type=int, default=400, help="first steps, on random ids that come twice")
+    parser.add_argument("--copy-steps", type=int, default=300, help="first steps, on random ids that come twice")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's learning rate; AdamW's is half of it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -230,6 +230,7 @@ def main() -> None:
     tokenizer = learn_tokenizer(vocabulary_text(6000), VOCABULARY)
     renderer = Renderer(tokenizer, TEMPLATES[settings.family])
     model = new_model(settings.family, Shape(), tokenizer, settings.seed)
+    look_back(model)
     model.train()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -239,16 +240,18 @@ def main() -> None:
     )
     rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     stream = Stream(renderer, f"pretrain/{settings.seed}", evaluated())
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator, known = torch.Generator().manual_seed(settings.seed), 32
     start, tokens, log = time.monotonic(), 0, []
     for step in range(settings.steps):
         long = step >= 0.9 * settings.steps
         rows, length = (settings.rows // 2, settings.length * 2) if long else (settings.rows, settings.length)
         if step < settings.copy_steps:
-            ids, weights = copies(generator, tokenizer.size, rows * 4, length // 4)
+            ids, weights = copies(generator, known, rows * 4, length // 4)
         else:
             ids, weights = stream.rows(rows, length)
         loss = loss_of(model, ids, weights)
+        if step < settings.copy_steps and loss.item() < 1:  # it copies these ids: more of them
+            known = min(4 * known, tokenizer.size)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -261,7 +264,9 @@ def main() -> None:
         if not math.isfinite(loss.item()):
             raise SystemExit(f"loss is {loss.item()} at step {step}")
         if step % 50 == 0:
-            log.append({"step": step, "loss": round(loss.item(), 4)})
+            log.append(
+                {"step": step, "loss": round(loss.item(), 4), **({"ids": known} if step < settings.copy_steps else {})}
+            )
             print(json.dumps({**log[-1], "tokens": tokens, "seconds": round(time.monotonic() - start)}), flush=True)
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
             measured = measure(model, renderer, 60 if step + 1 < settings.steps else 200)

@@ -1,6 +1,7 @@
 """New small models of true Qwen architecture: the tiny bases, and the models of tests and benchmarks."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,41 @@ def new_model(family: Family, shape: Shape, tokenizer: Tokenizer, seed: int) -> 
     if family == "qwen2.5":
         return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**common))
     return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**common, head_dim=shape.head_size))
+
+
+@torch.no_grad()
+def look_back(model: Any) -> None:
+    """Start the first heads of layer 0 looking one, two, ... tokens back, for pretraining from scratch.
+
+    Copying from the context needs a head that knows the previous token, and one above it that finds where that token
+    stood before. On random text neither pays without the other, and a small model waits thousands of steps for both;
+    given the first, it copies after a hundred. (Structured starts for attention: Trockman and Kolter, 2023.)
+
+    All embeddings share a direction, which shifts all logits alike. The heads that share the first key make query and
+    key of it alone, so that rotary position is all they see; each query is turned back by its offset.
+    """
+    attention, config = model.model.layers[0].self_attn, model.config
+    size, group = attention.head_dim, config.num_attention_heads // config.num_key_value_heads
+    embeddings = model.get_input_embeddings().weight
+    direction = torch.randn(config.hidden_size)
+    direction /= direction.norm()
+    embeddings += direction * embeddings.norm(dim=-1).mean()
+    # The fastest few frequencies tell neighbours apart best; several, so that no distance looks like another.
+    fast = 6
+    angles = config.rope_parameters["rope_theta"] ** (-torch.arange(0, size, 2)[:fast] / size)
+    part = direction / math.sqrt(config.hidden_size / 2)  # times a normed embedding: about 1
+    strength = 6.0 if hasattr(attention, "q_norm") else 9.0
+    key = torch.zeros(size)
+    key[:fast] = strength
+    attention.k_proj.weight[:size] = torch.outer(key, part)
+    for head in range(group):
+        query = torch.zeros(size)
+        query[:fast] = strength * torch.cos(angles * (head + 1))
+        query[size // 2 : size // 2 + fast] = -strength * torch.sin(angles * (head + 1))
+        attention.q_proj.weight[head * size : (head + 1) * size] = torch.outer(query, part)
+    if hasattr(attention, "q_norm"):  # which would make the scores of these heads too even
+        attention.q_norm.weight.fill_(2.0)
+        attention.k_norm.weight.fill_(2.0)
 
 
 def save(model: Any, tokenizer: Tokenizer, family: Family, folder: Path) -> None:
