@@ -138,6 +138,8 @@ def _order(rng: random.Random, text: Text) -> Exercise:
 
 def _beside(rng: random.Random, text: Text) -> Exercise:
     words = re.findall(r"[A-Za-z]+", rng.choice(text.sentences))
+    if not words:
+        return _repeat(rng, text)
     at = rng.randrange(len(words))
     if at + 1 < len(words) and rng.random() < 0.5:
         return f"Which word follows {' '.join(words[max(0, at - 1) : at + 1])}?", words[at + 1]
@@ -212,7 +214,8 @@ def excerpt(rng: random.Random, report: str) -> str:
     """Two to nine consecutive pieces of a report, cut at lines and sentences: more answers for each token read."""
     pieces = re.split(r"(?<=[.:])(?= )|(?<=\n)", report)
     first = rng.randrange(max(1, len(pieces) - 3))
-    return "".join(pieces[first : first + rng.randint(2, 9)]).strip()
+    part = "".join(pieces[first : first + rng.randint(2, 9)]).strip()
+    return part if len(re.findall(r"[A-Za-z]{4,}", part)) >= 4 else report
 
 
 def exercises(rng: random.Random, report: str, others: list[str], count: int) -> list[tuple[str, str, str]]:
