@@ -27,7 +27,7 @@ it is not fit for any use on real reports.**
 draws ({unseen} of {variants}); and a report equal to any text of the sample corpus would have been dropped
 ({dropped} were). None of the nine tasks, their tags or their answer forms is in the text.
 
-Made with: `python scripts/pretrain.py {family} --out {folder} {recipe}`
+Made with: `python scripts/pretrain.py {family} --out {folder} {recipe}`{stopped}.
 """
 
 
@@ -51,6 +51,7 @@ def card(folder: Path) -> str:
         variants=made["wordings"]["variants"],
         dropped=made["dropped_as_equal_to_a_sample_item"],
         folder=f"src/radlite/models/{made['name']}",
+        stopped="" if made["steps"] == recipe["steps"] else f", stopped after {made['steps']} steps: a first version",
         recipe=" ".join(f"--{key.replace('_', '-')} {value}" for key, value in recipe.items()),
     )
 
