@@ -11,7 +11,7 @@ READY = $(VENV)/.ready
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-demo: $(READY) ## The whole path on the tiny bases: corpus, training, evaluation, export, a reading (about 15 minutes)
+demo: $(READY) ## The whole path on the tiny bases: corpus, training, evaluation, export, a table
 	$(RADLITE) demo --out $(OUT)
 
 demo-fast: $(READY) ## The same with little data: shows that everything works, not how well (under 4 minutes)
