@@ -12,7 +12,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,12 @@ from radlite.training.base import TEMPLATES, Shape, learn_tokenizer, look_back, 
 REPORTS = (chest.report, rads.report, staging.report)
 SYSTEMS = (SYSTEM, "You are a helpful assistant.", "You are a careful reader.", "Answer from the text.")
 VOCABULARY = 4096
-TEXT_WEIGHT, QUESTION_WEIGHT = 0.3, 0.05  # of a token of a report or a question, against 1 for a token of an answer
-DRILLS, RELATED = 0.25, 0.45  # shares of the documents; the rest are parts of reports with exercises
+TEXT_WEIGHT, TEXT_SHARE = 0.4, 0.25  # of a token of a report against 1 for one of an answer; how many are taken
+DRILLS, RELATED = 0.15, 0.65  # shares of the documents; the rest are parts of reports with exercises
+BRIEF = 0.75  # share of the reports with questions that say little else
+ASKED_ONCE, ASKED_AGAIN = 0.1, 0.1  # weight of a question that an answer repeats; share of conversations on more texts
+COPY_EVERY = 16  # steps, after the first ones, on random ids that come twice
+POOL = 256  # documents sorted by length at a time
 EXCLUDED_PER_SPLIT = 1500
 
 
@@ -68,8 +72,8 @@ def vocabulary_text(count: int) -> Iterator[str]:
         yield report
         for _, question, answer in skills.exercises(generator, report, ["effusion"], 4):
             yield f"{question}\n{answer}"
-        text, asked = related.related(generator, writer)
-        yield "\n".join([text, *(f"{question}\n{answer}" for _, question, answer in asked)])
+        text, turns = related.related(generator, writer)
+        yield "\n".join([text, *(f"{question}\n{answer}" for asked in turns for _, question, answer in asked)])
     for task in TASKS.values():
         for example in sample.examples(task.name, "train", count // 20, seed=0):
             yield f"[TASK: {task.name}]\n{task.cue}\n{example.answer}"
@@ -84,7 +88,7 @@ class Stream:
         self.random = random.Random(f"{seed}/exercises")
         self.reports = reports(f"{seed}/reports")
         self.writer = Writer(random.Random(f"{seed}/related"), held_out=False)
-        self.words = ["effusion"] * 50
+        self.words = [word for _ in range(50) for word in skills.Text(next(self.reports)).content]
         whole = renderer.prompt([Turn("user", "?")]).ids
         self.ask = list(whole[len(self.turn("user", "?")) :])
         assert self.turn("user", "?") + self.ask == list(whole)
@@ -95,89 +99,127 @@ class Stream:
         return [start, *self.tokenizer.encode(f"{role}\n{text}"), end, *self.tokenizer.encode("\n")]
 
     def document(self) -> tuple[list[int], list[float], list[tuple[str, int, int]]]:
-        """One text with questions on it: ids, loss weights, and where each answer stands."""
-        text, exercises, text_weight = self.text()
-        self.documents += 1
+        """A conversation on one text or a few: ids, loss weights, and where each answer stands.
+
+        Half of the turns with several questions are answered with each question before its answer: there a model has
+        to look up what stands right before, which it learns much sooner, and then helps it where the question is far.
+        """
         ids: list[int] = []
         weights: list[float] = []
         spans: list[tuple[str, int, int]] = []
 
-        def add(more: list[int], weight: float) -> None:
+        def add(more: list[int], weight: float = 0.0) -> None:
             ids.extend(more)
             weights.extend([weight] * len(more))
 
-        add(self.turn("system", self.random.choice(SYSTEMS)), QUESTION_WEIGHT)
-        add(self.turn("user", text), text_weight)
-        for kind, question, answer in exercises:
-            add(self.turn("user", question) + self.ask, QUESTION_WEIGHT)
-            target = [*self.tokenizer.encode(answer), self.tokenizer.control["<|im_end|>"]]
-            spans.append((kind, len(ids), len(ids) + len(target)))
-            add(target, 1.0)
-            add(self.tokenizer.encode("\n"), QUESTION_WEIGHT)
+        add(self.turn("system", self.random.choice(SYSTEMS)))
+        end, line = self.tokenizer.control["<|im_end|>"], self.tokenizer.encode("\n")
+        for _ in range(self.random.randint(2, 4) if self.random.random() < ASKED_AGAIN else 1):
+            text, turns = self.text()
+            self.documents += 1
+            words = self.turn("user", text)
+            ids += words
+            weights += [TEXT_WEIGHT if self.random.random() < TEXT_SHARE else 0.0 for _ in words]
+            for asked in turns:
+                add(self.turn("user", "\n".join(question for _, question, _ in asked)) + self.ask)
+                repeat = len(asked) > 1 and self.random.random() < 0.5
+                for number, (kind, question, answer) in enumerate(asked, 1):
+                    if repeat:
+                        add(self.tokenizer.encode(question), ASKED_ONCE)
+                        answer = f" {answer}"
+                    target = [*self.tokenizer.encode(answer), *([end] if number == len(asked) else line)]
+                    spans.append((kind + " after" * repeat, len(ids), len(ids) + len(target)))
+                    add(target, 1.0)
+                add(line)
         add([self.tokenizer.control["<|endoftext|>"]], TEXT_WEIGHT)
         return ids, weights, spans
 
-    def text(self) -> tuple[str, list[tuple[str, str, str]], float]:
-        """A drill, a report with related questions, or a part of a report with reading exercises; the text's weight."""
+    def text(self) -> tuple[str, list[list[tuple[str, str, str]]]]:
+        """A drill, a report with related questions, or a part of a report with exercises; questions turn by turn."""
         draw = self.random.random()
         if draw < DRILLS:
-            # Random words: there is nothing to learn from their order.
-            return *skills.drill(self.random, self.words), QUESTION_WEIGHT
+            text, asked = skills.drill(self.random, self.words)
+            return text, [[one] for one in asked]
         if draw < DRILLS + RELATED:
-            report, asked = related.related(self.random, self.writer)
-            while normal(report) in self.exclude:
-                self.dropped += 1
-                report, asked = related.related(self.random, self.writer)
-            return report, asked, TEXT_WEIGHT
-        report = next(self.reports)
-        while normal(report) in self.exclude:
-            self.dropped += 1
-            report = next(self.reports)
+            return self.kept_out(self.related)
+        report, _ = self.kept_out(lambda: (next(self.reports), []))
         self.words = [*self.words[-1000:], *self.random.choices(skills.Text(report).content, k=10)]
         part = skills.excerpt(self.random, report)
-        return part, skills.exercises(self.random, part, self.words, self.random.randint(4, 9)), TEXT_WEIGHT
+        asked = skills.exercises(self.random, part, self.words, self.random.randint(4, 9))
+        return part, [[one] for one in asked]
 
-    def rows(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Documents one after another in `rows` rows of `length` tokens; the last of each row is cut."""
-        ids, weights = [], []
-        for _ in range(rows):
-            row: list[int] = []
-            weight: list[float] = []
-            while len(row) < length:
-                more, heavy, _ = self.document()
-                row += more
-                weight += heavy
-            ids.append(row[:length])
-            weights.append(weight[:length])
-        return torch.tensor(ids), torch.tensor(weights)
+    def related(self) -> tuple[str, list[list[tuple[str, str, str]]]]:
+        self.writer.brief = self.random.random() < BRIEF
+        return related.related(self.random, self.writer)
+
+    def kept_out(self, make: Callable[[], tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
+        """What `make` makes, with no text of the sample corpus."""
+        while normal((made := make())[0]) in self.exclude:
+            self.dropped += 1
+        return made
+
+    def batches(self, tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Documents of like length, one a row and filled up at the end, about `tokens` ids in all.
+
+        One a row: what another document answers to the same question would only mislead.
+        """
+        filler = self.tokenizer.control["<|endoftext|>"]
+        while True:
+            pool = sorted((self.document()[:2] for _ in range(POOL)), key=lambda row: len(row[0]))
+            batches = []
+            while pool:
+                # The longest that is left decides; few different lengths, as kernels are prepared for each anew.
+                length = min(tokens, -(-len(pool[-1][0]) // 64) * 64)
+                count = max(1, round(tokens / length))
+                batches.append((length, pool[-count:]))
+                pool = pool[:-count]
+            self.random.shuffle(batches)
+            for length, rows in batches:
+                ids, weights = torch.full((len(rows), length), filler), torch.zeros(len(rows), length)
+                for number, (row, weight) in enumerate(rows):
+                    ids[number, : len(row)] = torch.tensor(row[:length])
+                    weights[number, : len(row)] = torch.tensor(weight[:length])
+                yield ids, weights
 
 
-def copies(generator: torch.Generator, size: int, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of random ids below `size`, each stretch of 4 to 16 of them twice; only the second time counts.
+def copies(
+    generator: torch.Generator, size: int, reach: int, rows: int, length: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of random ids below `size`: `reach` stretches of 4 to 16 ids, then the same in another order, and so on.
 
-    Nothing but attention to the first time predicts the second, so a model learns to copy from its context within a
-    few hundred steps; on reports alone it had not begun to after two million tokens.
+    Only what attention to the first time can predict counts: all but the first ids of a stretch that comes again. So a
+    model learns to copy from its context within a few hundred steps; on reports alone it had not begun to after two
+    million tokens.
     """
-    ids, weights = torch.zeros(rows, length + 32, dtype=torch.long), torch.zeros(rows, length + 32)
+
+    def draw(limit: int) -> int:
+        return int(torch.randint(limit, (1,), generator=generator))
+
+    ids, weights = torch.zeros(rows, length, dtype=torch.long), torch.zeros(rows, length)
     for row in range(rows):
-        at = 0
-        while at < length:
-            count = int(torch.randint(4, 16, (1,), generator=generator))
-            stretch = torch.randint(size, (count,), generator=generator)
-            ids[row, at : at + 2 * count] = stretch.repeat(2)
-            weights[row, at + count + 1 : at + 2 * count] = 1
-            at += 2 * count
-    return ids[:, :length], weights[:, :length]
+        told: list[int] = []
+        counted: list[float] = []
+        while len(told) < length:
+            stretches = [torch.randint(size, (4 + draw(12),), generator=generator).tolist() for _ in range(reach)]
+            told += [one for stretch in stretches for one in stretch]
+            counted += [0.0] * (len(told) - len(counted))
+            for index in torch.randperm(reach, generator=generator).tolist():
+                told += stretches[index]
+                unknown = 1 if reach == 1 else 2
+                counted += [0.0] * unknown + [1.0] * (len(stretches[index]) - unknown)
+        ids[row], weights[row] = torch.tensor(told[:length]), torch.tensor(counted[:length])
+    return ids, weights
 
 
 def loss_of(model: Any, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted cross-entropy; logits are made only where a weight is not 0."""
+    weight, target = weights[:, 1:].reshape(-1), ids[:, 1:].reshape(-1)
+    counted = weight.nonzero().squeeze(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-    losses = functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]).float(), ids[:, 1:].reshape(-1), reduction="none"
-    )
-    weight = weights[:, 1:].reshape(-1)
-    return (losses * weight).sum() / weight.sum()
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        logits = hidden[:, :-1].flatten(0, 1)[counted] @ model.get_input_embeddings().weight.T
+    losses = functional.cross_entropy(logits.float(), target[counted], reduction="none")
+    return (losses * weight[counted]).sum() / weight.sum()
 
 
 @torch.no_grad()
@@ -189,7 +231,6 @@ def measure(model: Any, renderer: Renderer, documents: int) -> dict[str, Any]:
     losses = []
     for _ in range(documents):
         ids, weights, spans = stream.document()
-        ids, weights = ids[:1024], weights[:1024]
         tensor = torch.tensor([ids])
         logits = model(input_ids=tensor, use_cache=False).logits[0]
         guess = logits.argmax(-1).tolist()
@@ -207,97 +248,126 @@ def measure(model: Any, renderer: Renderer, documents: int) -> dict[str, Any]:
     }
 
 
-def pace(step: int, steps: int) -> float:
-    """Warm-up over 100 steps, then level, then down to zero over the last 40 % of the steps."""
-    return min(1.0, (step + 1) / 100, max(0.0, (steps - step) / (0.4 * steps)))
+def pace(step: int, steps: int, copy_steps: int) -> float:
+    """Warm-up over 100 steps, level; a third of it after copying, down to zero over the last 40 % of the steps."""
+    if step < copy_steps:
+        return min(1.0, (step + 1) / 100)
+    return 0.3 * min(1.0, (steps - step) / (0.4 * steps))
 
 
-def main() -> None:
+class Copying:
+    """The random ids that come twice: more of them, then further apart, as soon as the model copies what it gets."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.generator, self.size = torch.Generator().manual_seed(seed), size
+        self.known, self.reach = 32, 1
+
+    def batch(self, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Short rows as long as each stretch comes again at once: chance repeats of the few ids would mislead."""
+        length = 128 if self.reach == 1 else 512
+        return copies(self.generator, self.known, self.reach, max(1, tokens // length), length)
+
+    def harder(self) -> None:
+        if self.known < self.size:
+            self.known = min(4 * self.known, self.size)
+        else:
+            self.reach = min(2 * self.reach, 12)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=sorted(TEMPLATES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--rows", type=int, default=4, help="rows a step")
-    parser.add_argument("--length", type=int, default=512, help="tokens a row; double in the last tenth")
-    parser.add_argument("--copy-steps", type=int, default=300, help="first steps, on random ids that come twice")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--tokens", type=int, default=2048, help="tokens a step, and of a document at most")
+    parser.add_argument("--copy-steps", type=int, default=450, help="first steps, on random ids that come twice")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's learning rate; AdamW's is half of it")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--save-every", type=int, default=200)
-    settings = parser.parse_args()
-    torch.set_num_threads(settings.threads)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--save-every", type=int, default=500)
+    return parser.parse_args()
 
+
+def main() -> None:
+    settings = arguments()
+    torch.set_num_threads(settings.threads)
     tokenizer = learn_tokenizer(vocabulary_text(6000), VOCABULARY)
     renderer = Renderer(tokenizer, TEMPLATES[settings.family])
     model = new_model(settings.family, Shape(), tokenizer, settings.seed)
     look_back(model)
     model.train()
+    # On CPU plain matrix products beat the fused attention kernels, whose backward pass is slow.
+    model.set_attn_implementation("eager")
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers = (
         torch.optim.Muon(matrices, lr=settings.rate, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=settings.rate / 2, betas=(0.9, 0.95), weight_decay=0.0),
     )
-    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    rates = [group["lr"] for group in groups]
     stream = Stream(renderer, f"pretrain/{settings.seed}", evaluated())
-    generator, known = torch.Generator().manual_seed(settings.seed), 32
+    copying = Copying(settings.seed, tokenizer.size)
+    batches = stream.batches(settings.tokens)
     start, tokens, log = time.monotonic(), 0, []
     for step in range(settings.steps):
-        long = step >= 0.9 * settings.steps
-        rows, length = (settings.rows // 2, settings.length * 2) if long else (settings.rows, settings.length)
-        if step < settings.copy_steps:
-            ids, weights = copies(generator, known, rows * 4, length // 4)
-        else:
-            ids, weights = stream.rows(rows, length)
+        copy = step < settings.copy_steps or step % COPY_EVERY == 0
+        ids, weights = copying.batch(settings.tokens) if copy else next(batches)
         loss = loss_of(model, ids, weights)
-        if step < settings.copy_steps and loss.item() < 1:  # it copies these ids: more of them
-            known = min(4 * known, tokenizer.size)
+        if not math.isfinite(loss.item()):
+            raise SystemExit(f"loss is {loss.item()} at step {step}")
+        if copy and loss.item() < 1:
+            copying.harder()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate * pace(step, settings.steps)
+            group["lr"] = rate * pace(step, settings.steps, settings.copy_steps)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         tokens += ids.numel()
-        if not math.isfinite(loss.item()):
-            raise SystemExit(f"loss is {loss.item()} at step {step}")
-        if step % 50 == 0:
-            log.append(
-                {"step": step, "loss": round(loss.item(), 4), **({"ids": known} if step < settings.copy_steps else {})}
-            )
+        if step % 50 == (0 if step < settings.copy_steps else 1):
+            log.append({"step": step, "loss": round(loss.item(), 4), "ids": copying.known, "reach": copying.reach})
             print(json.dumps({**log[-1], "tokens": tokens, "seconds": round(time.monotonic() - start)}), flush=True)
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-            measured = measure(model, renderer, 60 if step + 1 < settings.steps else 200)
+            measured = measure(model, renderer, 60 if step + 1 < settings.steps else 300)
             print(json.dumps(measured), flush=True)
             state = {name: value.clone() for name, value in model.state_dict().items()}
             save(model, tokenizer, settings.family, settings.out)
             model.float().load_state_dict(state)
-            manifest.write(
-                settings.out,
-                manifest.describe(
-                    "base",
-                    name=settings.out.name,
-                    family=settings.family,
-                    parameters=sum(p.numel() for p in model.parameters()),
-                    recipe={
-                        key: value if isinstance(value, int | float) else str(value)
-                        for key, value in vars(settings).items()
-                        if key not in ("out", "threads")
-                    },
-                    data="synthetic reports in training wording with exercises and questions; none of the nine tasks",
-                    documents=stream.documents,
-                    dropped_as_equal_to_a_sample_item=stream.dropped,
-                    wordings=sample.census(),
-                    steps=step + 1,
-                    tokens=tokens,
-                    seconds=round(time.monotonic() - start),
-                    loss=log[-1]["loss"],
-                    measured=measured,
-                    template_hash=renderer.hash,
-                ),
-            )
+            facts = {
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "documents": stream.documents,
+                "dropped_as_equal_to_a_sample_item": stream.dropped,
+                "steps": step + 1,
+                "tokens": tokens,
+                "seconds": round(time.monotonic() - start),
+                "loss": log[-1]["loss"],
+                "measured": measured,
+                "template_hash": renderer.hash,
+            }
+            describe(settings, facts)
+
+
+def describe(settings: argparse.Namespace, facts: dict[str, Any]) -> None:
+    """Write the manifest."""
+    recipe = {
+        key: value if isinstance(value, int | float) else str(value)
+        for key, value in vars(settings).items()
+        if key not in ("out", "threads", "save_every")
+    }
+    manifest.write(
+        settings.out,
+        manifest.describe(
+            "base",
+            name=settings.out.name,
+            family=settings.family,
+            recipe=recipe,
+            data="synthetic reports in training wording with exercises and questions; none of the nine tasks",
+            wordings=sample.census(),
+            **facts,
+        ),
+    )
 
 
 if __name__ == "__main__":

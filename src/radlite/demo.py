@@ -16,7 +16,7 @@ from radlite.data.build import build
 from radlite.errors import UserError
 from radlite.evaluation import baselines, metrics, report, selection
 from radlite.evaluation.run import evaluate, progress
-from radlite.files import atomic, read_json, sha256, write_json
+from radlite.files import atomic, exclusive, read_json, sha256, write_json
 from radlite.reader import Reader, Style
 from radlite.routing.router import SPLIT, learn
 from radlite.runtime.model import Model
@@ -55,7 +55,8 @@ def run(out: Path, fast: bool = False, console: Console | None = None) -> bool:
     An interrupted run goes on where it stood. Returns whether every exported file passed its verification. Raises
     `UserError` if `out` holds anything but a demo with the same settings.
     """
-    return _Demo(out, FAST if fast else FULL, console or Console()).run()
+    with exclusive(out):
+        return _Demo(out, FAST if fast else FULL, console or Console()).run()
 
 
 class _Demo:

@@ -4,10 +4,13 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from radlite.errors import UserError
 
@@ -21,26 +24,77 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Raises `UserError` when the place cannot be written (missing rights, full disk).
     """
-    path = Path(path)
-    try:
+    with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from error
     part = Path(name)
     try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        part.replace(path)
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}. Free some space or choose another place.") from error
+        with _told(path):
+            yield part
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.chmod(0o666 & ~_umask())
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` to fill; it takes the place of `folder`, if there is one, at the end.
+
+    If the block raises, `folder` is as before. Raises `UserError` when the place cannot be written.
+    """
+    with _told(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    new, old = room / folder.name, room / "old"
+    try:
+        with _told(folder):
+            new.mkdir(mode=0o777 & ~_umask())
+            yield new
+            if folder.exists():
+                folder.rename(old)
+            new.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(room, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep other processes of this user on this machine that ask for the same folder out of it.
+
+    Raises `UserError` if one of them has it. A process that dies gives it back.
+    """
+    user = getattr(os, "getuid", int)()  # without it, on Windows, each user has a folder for temporary files
+    name = hashlib.sha256(os.fsencode(f"{user}:{folder.absolute()}")).hexdigest()[:16]
+    lock = filelock.FileLock(Path(tempfile.gettempdir()) / f"radlite-{name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise UserError(f"Another radlite is writing to {folder}; wait for it, or choose another place.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Errors of the file system as a `UserError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}. Free some space or choose another place.") from error
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,9 +1,6 @@
 """The corpus on disk: `{task}/{split}.parquet` and `corpus.json`, written whole or not at all."""
 
-import contextlib
 import os
-import shutil
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +9,7 @@ from typing import Any
 from radlite import manifest
 from radlite.data.split import SPLITS, leaks
 from radlite.errors import UserError
-from radlite.files import read_json, sha256, write_json
+from radlite.files import atomic_folder, read_json, sha256, write_json
 from radlite.tasks import Example, Task, named
 
 NAME = "corpus.json"
@@ -34,7 +31,7 @@ def write(folder: Path, examples: Iterable[Example], facts: Mapping[str, Any]) -
     parts: dict[tuple[str, str], list[Example]] = defaultdict(list)
     for row in rows:
         parts[row.task, row.split].append(row)
-    with _replacing(folder) as new:
+    with atomic_folder(folder) as new:
         files = {}
         for (task, split), part in parts.items():
             path = new / task / f"{split}.parquet"
@@ -184,26 +181,3 @@ def _count(task: Task, rows: Sequence[Example]) -> dict[str, Any]:
         "patients": len({row.patient for row in rows if row.patient}),
         **{name: dict(sorted(counted.items())) for name, counted in facts.items() if counted},
     }
-
-
-@contextlib.contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that takes the place of `folder` if the block ends without an error."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
-        new, old = room / "new", room / "old"
-        new.mkdir()
-    except OSError as error:
-        raise UserError(f"Cannot write {folder}: {error.strerror}. Choose another place with --out.") from error
-    try:
-        yield new
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    except OSError as error:
-        raise UserError(f"Cannot write {folder}: {error.strerror}. Free some space or choose another place.") from error
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(room, ignore_errors=True)

@@ -17,7 +17,7 @@ from radlite.data import corpus
 from radlite.errors import UserError
 from radlite.evaluation import selection
 from radlite.evaluation.metrics import Answered, Row, Stage, grade, rows
-from radlite.files import sha256
+from radlite.files import exclusive, sha256
 from radlite.manifest import text_hash, weights_hash
 from radlite.reader import Reader, Style
 from radlite.runtime.model import Model
@@ -38,7 +38,7 @@ def evaluate(
     written; the model's own text is.
 
     Raises `UserError` if a file is of another evaluation (model, shots, prompt or items), if a solved example is
-    among the items, or if the files cannot be written.
+    among the items, if another process writes to `out`, or if the files cannot be written.
     """
     groups: dict[str, list[Example]] = {}
     for example in examples:
@@ -46,12 +46,13 @@ def evaluate(
     for task, items in groups.items():
         _check(reader, task, items)
     answered: list[Answered] = []
-    for task, items in groups.items():
-        bar = progress.add_task(f"{reader.model.name} {task}", total=len(items)) if progress else None
-        for answer in _continued(reader, items, out / f"{task}.jsonl", identity):
-            answered.append(answer)
-            if progress and bar is not None:
-                progress.advance(bar)
+    with exclusive(out):
+        for task, items in groups.items():
+            bar = progress.add_task(f"{reader.model.name} {task}", total=len(items)) if progress else None
+            for answer in _continued(reader, items, out / f"{task}.jsonl", identity):
+                answered.append(answer)
+                if progress and bar is not None:
+                    progress.advance(bar)
     return answered
 
 

@@ -1,10 +1,8 @@
 """An adapter added into the weights it was trained on: W + scale * B A (Hu et al., 2021)."""
 
 import math
-import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +11,7 @@ from radlite.chat import Renderer
 from radlite.errors import UserError
 from radlite.export import weights
 from radlite.export.weights import Array, Tensor
-from radlite.files import read_json
+from radlite.files import atomic_folder, read_json
 
 # Settings of PEFT that a plain merge honours, or that do not change the sum. Any other that is set is refused, so that
 # a method which is not known here, or not yet invented, cannot be merged wrongly.
@@ -47,8 +45,8 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
     _same_base(facts, adapter, base)
     scale = _scale(adapter)
     changes = _changes(adapter, sources)
-    part = _staged(out, (adapter, base))
-    try:
+    _vacant(out, (adapter, base))
+    with atomic_folder(out) as part:
         for path in sorted({tensor.path for tensor in sources.values()}):
             with (part / path.name).open("wb") as file:
                 file.write(weights.header(path))
@@ -60,16 +58,6 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
                 shutil.copyfile(base / name, part / name)
         origin = {"name": Path(facts["base"]).name or base.resolve().name, "hash": facts["base_hash"]}
         manifest.write(part, manifest.describe("merged", base=origin, adapter=_without_places(facts), scale=scale))
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o777 & ~umask)
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
-    except OSError as error:
-        raise UserError(f"Cannot write {out}: {error.strerror}. Free some space or choose another --out.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return out
 
 
@@ -143,16 +131,11 @@ def _write(file: BinaryIO, tensor: Tensor, change: tuple[Tensor, Tensor] | None,
         file.write(weights.stored(values, tensor.type))
 
 
-def _staged(out: Path, sources: tuple[Path, ...]) -> Path:
-    """A new folder beside `out` to write in; `out` may be an earlier merge or empty, and nothing else."""
+def _vacant(out: Path, sources: tuple[Path, ...]) -> None:
+    """Raise `UserError` unless `out` is absent, empty or an earlier merge, and none of the sources."""
     if any(out.resolve() == source.resolve() for source in sources):
         raise UserError(f"{out} is what the merge is made from; choose another --out.")
     if out.is_dir() and any(out.iterdir()):
         manifest.read(out, "merged")
     elif out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file, not a folder; choose another --out.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
-    except OSError as error:
-        raise UserError(f"Cannot write {out}: {error.strerror}. Choose another --out.") from error

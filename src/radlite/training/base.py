@@ -39,7 +39,7 @@ class Shape:
     heads: int = 4
     key_value_heads: int = 2
     head_size: int = 64
-    context: int = 1024
+    context: int = 2048
 
 
 def learn_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:

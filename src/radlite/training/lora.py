@@ -1,8 +1,5 @@
 """Low-rank adapters: attached by PEFT, kept as a folder with a manifest."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ import peft
 
 from radlite import manifest
 from radlite.errors import UserError
+from radlite.files import atomic_folder
 
 
 def attach(model: Any, rank: int, alpha: float, targets: Sequence[str], dropout: float, rslora: bool) -> Any:
@@ -38,23 +36,10 @@ def save(model: Any, folder: Path, files: Mapping[str, str], facts: Mapping[str,
 
     The folder appears whole or not at all. Raises `UserError` if it cannot be written.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
-    except OSError as error:
-        raise UserError(f"Cannot write {folder}: {error.strerror}. Choose another out.") from error
-    try:
+    with atomic_folder(folder) as part:
         # `auto` would ask the hub whether the vocabulary was resized; it never is.
         model.save_pretrained(part, save_embedding_layers=False)
         (part / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a model card
         for name, text in files.items():
             (part / name).write_text(text, "utf-8")
         manifest.write(part, manifest.describe("adapter", **facts))
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o777 & ~umask)
-        part.rename(folder)
-    except OSError as error:
-        raise UserError(f"Cannot write {folder}: {error.strerror}. Free some space or choose another out.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -23,6 +23,7 @@ from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.data.mixture import mix
 from radlite.errors import UserError
+from radlite.files import exclusive
 from radlite.tasks import Example
 from radlite.training import batches, lora
 from radlite.training.batches import Row, Sample
@@ -45,11 +46,12 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
 
     With `resume` an unfinished run of the same recipe goes on from its newest whole checkpoint; on a CPU with the same
     number of threads the adapter is the same, bit for bit, as if nothing had happened. A finished one is returned.
-    Raises `UserError` if the recipe does not fit the base, the corpus, or what stands in `config.out`.
+    Raises `UserError` if the recipe does not fit the base, the corpus, or what stands in `config.out`, and if another
+    process trains into the same place.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    with _quiet():
+    with exclusive(config.out), _quiet():
         base = base_folder(config.base)
         facts: dict[str, Any] = {
             "base": config.base,

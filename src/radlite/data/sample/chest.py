@@ -56,7 +56,7 @@ from radlite.data.sample.chest_wordings import (
     UNCERTAIN,
 )
 from radlite.data.sample.item import Item, Maker
-from radlite.data.sample.layout import Study, compose, patient
+from radlite.data.sample.layout import BOILERPLATE, Study, compose, length, patient
 from radlite.data.sample.wording import Writer
 from radlite.tasks.ner import LABELS as ENTITY_LABELS
 from radlite.tasks.nli import LABELS as RELATIONS
@@ -96,7 +96,7 @@ def _noun(writer: Writer, finding: Finding) -> str:
     return writer.say(table, grade=grade_of(finding), term=finding.term, mark=_MARKS[finding.state], place=place)
 
 
-def _tell(writer: Writer, finding: Finding) -> str:
+def tell(writer: Writer, finding: Finding) -> str:
     """One or two marked sentences that say the finding, all of it."""
     if finding.kind == "device" and finding.state == "present":
         table = TIP if finding.place else OWN_WORDS["device", "present"]
@@ -127,7 +127,7 @@ def _tell(writer: Writer, finding: Finding) -> str:
     return sentence
 
 
-def _tell_all(writer: Writer, findings: Sequence[Finding]) -> list[str]:
+def tell_all(writer: Writer, findings: Sequence[Finding]) -> list[str]:
     """Marked sentences in the usual order of regions or another; what is denied may share a sentence."""
     order = list(_REGIONS)
     if writer.chance(0.3):
@@ -140,7 +140,7 @@ def _tell_all(writer: Writer, findings: Sequence[Finding]) -> list[str]:
         if listable and writer.chance(0.6):
             denied.append(finding)
         else:
-            told.append(_tell(writer, finding))
+            told.append(tell(writer, finding))
     while denied:
         count = writer.random.randint(2, 3)
         group, denied = denied[:count], denied[count:]
@@ -168,7 +168,7 @@ def _history(writer: Writer, distractors: bool = True) -> str:
     return " ".join(history)
 
 
-def _marked_report(
+def marked_report(
     writer: Writer, sentences: list[str], ct: bool, compared: bool, impression: Sequence[str] = (), lean: bool = False
 ) -> str:
     """The report with its marks. Filled with normal statements to a drawn length; `lean`: with unmarked remarks."""
@@ -178,13 +178,13 @@ def _marked_report(
         technique=writer.say(TECHNIQUE_CT if ct else TECHNIQUE_FILM),
         comparison=writer.say(COMPARED, date=_date(writer)) if compared else None,
     )
-    lacking = 62 + writer.random.expovariate(1 / (15 if lean else 35))
+    lacking = length(writer)
     lacking -= sum(text.count(" ") + 1 for text in (study.exam, study.history, *sentences))
     normal = () if lean else NORMAL_CT if ct else NORMAL_FILM
     filled = list(sentences)
-    remarks = writer.random.sample(REMARKS, len(REMARKS))
+    remarks = [*writer.random.sample(REMARKS, len(REMARKS)), *writer.random.sample(BOILERPLATE, len(BOILERPLATE))]
     for table in [*writer.random.sample(normal, len(normal)), *remarks]:
-        if lacking <= 0:
+        if lacking <= 0 or writer.brief:
             break
         extra = capital(writer.say(table, size=writer.random.randint(4, 40)))
         lacking -= extra.count(" ") + 1
@@ -196,7 +196,7 @@ def _abnormality(writer: Writer) -> Item:
     ct, compared = writer.chance(0.3), writer.chance(0.4)
     findings = draw_all(writer, compared, denied=9)
     impression = conclude(findings, ct) if writer.chance(0.4) else ()
-    marked = _marked_report(writer, _tell_all(writer, findings), ct, compared, impression)
+    marked = marked_report(writer, tell_all(writer, findings), ct, compared, impression)
     return Item({"report": plain(marked)}, states(findings), (_modality(ct),))
 
 
@@ -208,13 +208,13 @@ def _temporal(writer: Writer) -> Item:
     changed = [finding for finding in findings if finding.change][:_MOST_CHANGES]
     findings = [finding for finding in findings if finding in changed or not finding.change]
     writer.random.shuffle(findings)
-    told = [(_tell(writer, finding), finding.change) for finding in findings]
-    marked = _marked_report(writer, [text for text, _ in told], ct, compared)
-    answer = [_change(text, status) for text, status in told if status]
+    told = [(tell(writer, finding), finding.change) for finding in findings]
+    marked = marked_report(writer, [text for text, _ in told], ct, compared)
+    answer = [change_of(text, status) for text, status in told if status]
     return Item({"report": plain(marked)}, answer, (_modality(ct),))
 
 
-def _change(marked: str, status: str) -> dict[str, str]:
+def change_of(marked: str, status: str) -> dict[str, str]:
     """Status, cue as written, and the noun of the finding as written."""
     marks = {mark: text for text, mark in reversed(MARK.findall(marked))}
     observation = next(marks[mark] for mark in "+-?" if mark in marks)
@@ -224,12 +224,12 @@ def _change(marked: str, status: str) -> dict[str, str]:
 def _entities(writer: Writer) -> Item:
     ct = writer.chance(0.3)
     findings = draw_all(writer, compared=False, most=3)[: _MOST_ENTITIES // 2 - 1]  # two entities each, at most
-    sentences = _tell_all(writer, findings)
+    sentences = tell_all(writer, findings)
     for table in writer.random.sample(NORMAL, writer.random.randint(1, 3)):
         if sum(len(MARK.findall(text)) for text in sentences) <= _MOST_ENTITIES - 2:
             sentences.append(capital(writer.say(table)))
     writer.random.shuffle(sentences)
-    marked = _marked_report(writer, sentences, ct, compared=False, lean=True)
+    marked = marked_report(writer, sentences, ct, compared=False, lean=True)
     return Item({"report": plain(marked)}, entities(marked), (_modality(ct),))
 
 
@@ -247,14 +247,14 @@ def _inference(writer: Writer) -> Item:
             facts.insert(int(writer.random.random() * (len(facts) + 1)), fact)
         if infer(facts, claim) == label:
             break
-    premise = " ".join(_tell(writer, fact) for fact in facts)
-    return Item({"premise": plain(premise), "hypothesis": plain(_tell(writer, claim))}, label, (claim.state,))
+    premise = " ".join(tell(writer, fact) for fact in facts)
+    return Item({"premise": plain(premise), "hypothesis": plain(tell(writer, claim))}, label, (claim.state,))
 
 
 def _impression(writer: Writer) -> Item:
     ct, compared = writer.chance(0.4), writer.chance(0.4)
     findings = draw_all(writer, compared)
-    marked = _marked_report(writer, _tell_all(writer, findings), ct, compared)
+    marked = marked_report(writer, tell_all(writer, findings), ct, compared)
     return Item({"report": plain(marked)}, " ".join(conclude(findings, ct)), (_modality(ct),))
 
 
@@ -269,20 +269,21 @@ def _question(writer: Writer) -> Item:
     )
     if kind != "presence" or stated:
         findings.append(asked)
-    sentences = _tell_all(writer, findings)
-    marked = _marked_report(writer, sentences, ct, compared)
+    sentences = tell_all(writer, findings)
+    marked = marked_report(writer, sentences, ct, compared)
     word = asked.term if asked.kind == "device" else KINDS[asked.kind].name
     question = writer.say(QUESTIONS[kind], it=word)
     if kind == "presence" and KINDS[asked.kind].countable:
         question = question.replace(f" {word}", f" {_article(word)} {word}")
     answer = answer_of(asked, kind, stated)
     if kind == "change" and stated:
-        answer = next(_change(text, "")["cue"] for text in sentences if _speaks(text, asked))
+        answer = next(change_of(text, "")["cue"] for text in sentences if speaks(text, asked))
     return Item({"report": plain(marked), "question": question}, answer, (_modality(ct), kind))
 
 
-def _speaks(sentence: str, finding: Finding) -> bool:
-    return "|c]" in sentence and f"[{finding.term}" in sentence
+def speaks(sentence: str, finding: Finding) -> bool:
+    """Whether the marked sentence is the one that says how the finding changed."""
+    return "|c]" in sentence and f"[{finding.term}" in sentence.lower()
 
 
 def _modality(ct: bool) -> str:
@@ -294,14 +295,14 @@ def report(writer: Writer) -> str:
     ct, compared = writer.chance(0.35), writer.chance(0.4)
     findings = draw_all(writer, compared)
     impression = conclude(findings, ct) if writer.chance(0.8) else ()
-    return plain(_marked_report(writer, _tell_all(writer, findings), ct, compared, impression))
+    return plain(marked_report(writer, tell_all(writer, findings), ct, compared, impression))
 
 
 def sentence(writer: Writer) -> str:
     """One sentence of a chest report."""
     state: State = "present" if writer.chance(0.5) else "absent" if writer.chance(0.6) else "uncertain"
     name = writer.one(SINGLE[:-1])
-    return plain(_tell(writer, drawn(writer, name, state, compared=writer.chance(0.5))))
+    return plain(tell(writer, drawn(writer, name, state, compared=writer.chance(0.5))))
 
 
 MAKERS: dict[str, Maker] = {

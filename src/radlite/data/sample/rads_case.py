@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from radlite.data.sample.layout import Study, articles, compose, patient
+from radlite.data.sample.layout import BOILERPLATE, Study, articles, compose, length, patient
 from radlite.data.sample.wording import Wordings, Writer, wordings
 from radlite.rads import system_of
 
@@ -116,62 +116,6 @@ QUALITY = wordings(
     "Technically satisfactory examination.",
     "Images are of adequate quality for interpretation.",
 )
-BOILERPLATE = (
-    wordings(
-        "Images were reviewed on a workstation by the reporting radiologist with reference to the request form.",
-        "All images were reviewed at a picture archiving workstation, and the request form was taken into account.",
-        "The complete data set was read at a workstation together with the clinical request.",
-        "Interpretation took place at a reading workstation with the clinical request at hand.",
-    ),
-    wordings(
-        "The patient tolerated the procedure well and left the department in good condition.",
-        "There were no immediate complications and the procedure was well tolerated.",
-        "No adverse reaction occurred during or after the examination.",
-        "The examination went without any complication and was tolerated well.",
-    ),
-    wordings(
-        "Identity, allergies and relevant laboratory values were checked beforehand according to local rules.",
-        "Before the study identity, allergies and laboratory values were confirmed as local rules require.",
-        "Pre-procedure checks of identity, allergies and laboratory values were carried out.",
-        "A pre-examination check covered identity, allergy status and laboratory values.",
-    ),
-    wordings(
-        "Measurements are given in the longest dimension unless stated otherwise, taken with electronic calipers.",
-        "Sizes were taken with electronic calipers; the longest dimension is given unless stated otherwise.",
-        "Unless noted otherwise, sizes refer to the longest dimension and come from electronic calipers.",
-        "Electronic calipers were used, and sizes mean the longest diameter where nothing else is said.",
-    ),
-    wordings(
-        "Informed consent was obtained after the purpose, the course and the possible risks of the examination "
-        "had been "
-        "explained to the patient in plain language, and all questions were answered.",
-        "The patient was informed about the purpose and course of the examination and its possible risks, had the "
-        "opportunity to ask questions, and agreed to it.",
-        "After an explanation of the examination, its purpose and its risks, the patient consented and had no "
-        "open questions.",
-        "Consent followed an explanation of purpose, course and risks in plain language; there were no further "
-        "questions.",
-    ),
-    wordings(
-        "The examination was planned and supervised by the radiologist on duty, who was present in the department "
-        "during "
-        "the whole procedure and checked the images before the patient left.",
-        "A radiologist planned and supervised the study, and checked the images for completeness before the "
-        "patient left.",
-        "Planning and supervision were by the radiologist on duty, who checked all images before the patient was "
-        "released.",
-        "The duty radiologist supervised the study and looked through the images while the patient was still present.",
-    ),
-    wordings(
-        "A copy of the images was sent to the archive, and the report will be available to the referring "
-        "clinician in the "
-        "electronic record as soon as it is signed.",
-        "Images were archived, and the signed report is made available to the referring clinician in the "
-        "electronic record.",
-        "The images are in the archive; the referring clinician will find the signed report in the electronic record.",
-        "All images were archived and the report goes to the referring clinician through the electronic record.",
-    ),
-)
 _OTHERS = (
     (None, "a thyroid nodule, TI-RADS 3"),
     (None, "a 9 mm spongiform thyroid nodule"),
@@ -225,11 +169,12 @@ def size(writer: Writer, millimetres: float) -> str:
 
 
 def written(writer: Writer, case: Case) -> str:
-    """The report of a case, at a length drawn from a skewed distribution (most 70 to 150 words)."""
+    """The report of a case, at a drawn length."""
     history = _history(writer, case)
     study = Study(writer.say(case.exam), history, writer.say(case.technique), _comparison(writer, case))
-    target = 60 + min(330, int(writer.random.expovariate(1 / 36)))
-    sentences = _around(writer, case, target - sum(len(text.split()) for text in (study.exam, history)))
+    if writer.brief:
+        return articles(compose(writer, study, case.findings))
+    sentences = _around(writer, case, length(writer) - sum(len(text.split()) for text in (study.exam, history)))
     return articles(compose(writer, study, sentences))
 
 

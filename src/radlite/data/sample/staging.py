@@ -33,10 +33,10 @@ class Node:
 
 def n_stage(side: str, nodes: Sequence[Node]) -> str:
     """N stage (TNM, lung) of a primary on `side`; the worst involved node decides."""
-    return max((_level(side, node) for node in nodes), default="N0")
+    return max((level_of(side, node) for node in nodes), default="N0")
 
 
-def _level(side: str, node: Node) -> str:
+def level_of(side: str, node: Node) -> str:
     if node.short_axis < ENLARGED or node.benign or node.station in ELSEWHERE:
         return "N0"
     if node.station in NECK or node.side not in ("", side):
@@ -71,10 +71,10 @@ class Distant:
 
 def m_stage(findings: Sequence[Distant]) -> str:
     """M1 if any finding is a metastasis; a nodule in the lobe of the primary is none."""
-    return "M1" if any(_metastasis(finding) for finding in findings) else "M0"
+    return "M1" if any(is_metastasis(finding) for finding in findings) else "M0"
 
 
-def _metastasis(finding: Distant) -> bool:
+def is_metastasis(finding: Distant) -> bool:
     return finding.attenuation > ADENOMA if finding.kind == "adrenal nodule" else finding.kind in METASTATIC
 
 
@@ -283,7 +283,7 @@ _PLACES = [
     for station in (*NEAR, *MEDIASTINAL, *NECK, *ELSEWHERE)
     for side in (("",) if station == "subcarinal" else ("right", "left"))
 ]
-_ORGANS = {
+ORGANS = {
     "liver": ("liver metastases", "hepatic cyst", "hemangioma"),
     "adrenal": ("adrenal nodule",),
     "bone": ("bone destruction", "bone island", "degeneration", "old fracture"),
@@ -332,13 +332,13 @@ def _distant(writer: Writer, stage: str) -> tuple[Distant, ...]:
     return tuple(found)
 
 
-def _describe(writer: Writer, seen: Cancer) -> str:
+def describe(writer: Writer, seen: Cancer) -> str:
     facts = {"side": seen.side, "Side": upper(seen.side), "lobe": seen.lobe}
     nodes = [_say_node(writer, node) for node in seen.nodes]
     distant = [_say_distant(writer, seen.side, finding) for finding in seen.distant]
     findings = [writer.say(PRIMARY, size=size(writer, seen.size), **facts), *(nodes or [writer.say(NO_NODES)])]
     kinds = {finding.kind for finding in seen.distant}
-    clean = [organ for organ, found in _ORGANS.items() if kinds.isdisjoint(found)]
+    clean = [organ for organ, found in ORGANS.items() if kinds.isdisjoint(found)]
     distant += [writer.say(CLEAN, organ=organ) for organ in writer.some(clean, 0, 2)] if distant else []
     writer.random.shuffle(distant)
     findings += distant or [writer.say(NOTHING_DISTANT)]
@@ -376,18 +376,18 @@ def _say_distant(writer: Writer, side: str, finding: Distant) -> str:
 def n_staging(writer: Writer) -> Item:
     """A staging CT and its N stage; tagged with its M stage."""
     seen = cancer(writer)
-    return Item({"report": _describe(writer, seen)}, n_stage(seen.side, seen.nodes), (f"m:{m_stage(seen.distant)}",))
+    return Item({"report": describe(writer, seen)}, n_stage(seen.side, seen.nodes), (f"m:{m_stage(seen.distant)}",))
 
 
 def m_staging(writer: Writer) -> Item:
     """A staging CT and its M stage; tagged with its N stage."""
     seen = cancer(writer)
-    return Item({"report": _describe(writer, seen)}, m_stage(seen.distant), (f"n:{n_stage(seen.side, seen.nodes)}",))
+    return Item({"report": describe(writer, seen)}, m_stage(seen.distant), (f"n:{n_stage(seen.side, seen.nodes)}",))
 
 
 def report(writer: Writer) -> str:
     """The report of any staging CT, without the answer."""
-    return _describe(writer, cancer(writer))
+    return describe(writer, cancer(writer))
 
 
 MAKERS: dict[str, Maker] = {"n_staging": n_staging, "m_staging": m_staging}

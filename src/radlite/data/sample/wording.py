@@ -34,12 +34,14 @@ def census() -> dict[str, int]:
 class Writer:
     """Draws facts and wordings for one report; counts the unseen wordings it used.
 
-    `held_out` permits the unseen ones: half of what it says then comes from them, where there are any.
+    `held_out` permits the unseen ones: half of what it says then comes from them, where there are any. `brief` leaves
+    out what no answer needs: all sections but examination, findings and impression, and filling sentences.
     """
 
-    def __init__(self, generator: random.Random, held_out: bool) -> None:
+    def __init__(self, generator: random.Random, held_out: bool, brief: bool = False) -> None:
         self.random = generator
         self.held_out = held_out
+        self.brief = brief
         self.unseen = 0
 
     def say(self, variants: Wordings, **facts: object) -> str:

@@ -1,0 +1,59 @@
+"""Claims about writing: whole or not at all, and one process at a time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from radlite.errors import UserError
+from radlite.files import atomic_folder, exclusive
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from radlite.files import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def _filled(folder: Path, text: str) -> None:
+    with atomic_folder(folder) as new:
+        (new / "file").write_text(text)
+
+
+def test_a_folder_takes_the_place_of_an_earlier_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        _filled(tmp_path / "out", text)
+    assert (tmp_path / "out" / "file").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_error_while_a_folder_is_filled_leaves_the_earlier_one(tmp_path: Path) -> None:
+    _filled(tmp_path / "out", "one")
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "out") as new:
+        (new / "file").write_text("half")
+        raise ZeroDivisionError
+    assert (tmp_path / "out" / "file").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write .*file/out"), atomic_folder(tmp_path / "file" / "out"):
+        pass
+
+
+def test_a_place_is_for_one_process_at_a_time_and_free_when_that_dies(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", _HOLDER, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match="Another radlite is writing to .*out"), exclusive(tmp_path / "out"):
+        pass
+    with exclusive(tmp_path / "other"):
+        pass
+    holder.kill()
+    holder.communicate()
+    with exclusive(tmp_path / "out"):
+        pass
