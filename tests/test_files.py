@@ -42,14 +42,14 @@ def test_an_error_while_a_folder_is_filled_leaves_the_earlier_one(tmp_path: Path
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="Cannot write .*file/out"), atomic_folder(tmp_path / "file" / "out"):
+    with pytest.raises(UserError, match=r"Cannot write .*file/out"), atomic_folder(tmp_path / "file" / "out"):
         pass
 
 
 def test_a_place_is_for_one_process_at_a_time_and_free_when_that_dies(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", _HOLDER, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True)
     assert holder.stdout and holder.stdout.readline() == "held\n"
-    with pytest.raises(UserError, match="Another radlite is writing to .*out"), exclusive(tmp_path / "out"):
+    with pytest.raises(UserError, match=r"Another radlite is writing to .*out"), exclusive(tmp_path / "out"):
         pass
     with exclusive(tmp_path / "other"):
         pass

@@ -13,7 +13,7 @@ from radlite.chat import Renderer
 from radlite.reader import turns
 from radlite.tasks import named
 from radlite.training import batches
-from radlite.training.batches import IGNORED, Sample, collate, encode, pack
+from radlite.training.batches import IGNORED, Sample, balance, collate, encode, pack
 from tests.training.conftest import example, examples
 
 ATTENTION = {"segments": "radlite_segments", "sdpa": "sdpa"}
@@ -125,3 +125,15 @@ def test_the_loss_is_the_cross_entropy_of_the_targets(base: Path) -> None:
         for part in samples
     )
     assert batches.loss(model, collate([tuple(samples)])).item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_length_balance_gives_each_answer_the_same_share_and_keeps_the_scale() -> None:
+    samples = {("n_staging", str(size)): sample(size, size // 2, size) for size in (10, 20, 60)}
+    for strength in (0.0, 0.5, 1.0):
+        balanced = balance(samples, strength)
+        shares = [one.targets * one.weight for one in balanced.values()]
+        assert sum(shares) == pytest.approx(sum(one.targets for one in samples.values()))
+        if strength == 1:
+            assert shares == pytest.approx([shares[0]] * 3)
+    batch = collate([tuple(balance(samples, 1).values())])
+    assert batch["weights"].shape == batch["labels"].shape

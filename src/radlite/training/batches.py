@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Sample:
     task: str
     ids: NDArray[np.int32]
     targets: int
+    weight: float = 1.0
+    """Of each target in the loss."""
 
 
 Row = tuple[Sample, ...]
@@ -52,6 +54,16 @@ def encode(
             sample = Sample(example.id, example.task, np.array(ids, np.int32), sum(mask))
             samples[example.task, example.id] = sample
     return samples, excluded
+
+
+def balance(samples: Mapping[tuple[str, str], Sample], strength: float) -> dict[tuple[str, str], Sample]:
+    """The samples with targets weighted by (number of targets) ^ -strength, such that the mean weight is 1.
+
+    0: each token of an answer counts alike, so that long answers rule; 1: each answer does.
+    """
+    total = sum(sample.targets for sample in samples.values())
+    mean = sum(sample.targets ** (1 - strength) for sample in samples.values()) / max(1, total)
+    return {key: replace(sample, weight=sample.targets**-strength / mean) for key, sample in samples.items()}
 
 
 def pack(samples: Sequence[Sample], tokens: int, seed: int = 0) -> list[Row]:
@@ -85,17 +97,19 @@ def collate(rows: Sequence[Row]) -> dict[str, Any]:
     """One batch of shape (1, tokens) from packed rows, without padding: rows are laid end to end.
 
     `position_ids` restart with each sample, `labels` are `IGNORED` but for targets (not shifted), `lengths` are the
-    samples' token counts, by which attention is kept inside a sample.
+    samples' token counts, by which attention is kept inside a sample; `weights` has one number for each token.
     """
     samples = [sample for row in rows for sample in row]
-    labels = [np.full(len(sample.ids), IGNORED) for sample in samples]
+    lengths = [len(sample.ids) for sample in samples]
+    labels = [np.full(length, IGNORED) for length in lengths]
     for sample, label in zip(samples, labels, strict=True):
         label[-sample.targets :] = sample.ids[-sample.targets :]
     return {
         "input_ids": _row(sample.ids for sample in samples),
         "position_ids": _row(np.arange(len(sample.ids)) for sample in samples),
         "labels": _row(labels),
-        "lengths": [len(sample.ids) for sample in samples],
+        "weights": torch.tensor([sample.weight for sample in samples]).repeat_interleave(torch.tensor(lengths))[None],
+        "lengths": lengths,
     }
 
 
@@ -104,7 +118,7 @@ def _row(parts: Iterable[NDArray[Any]]) -> torch.Tensor:
 
 
 def loss(model: Any, batch: Mapping[str, Any], bf16: bool = False) -> torch.Tensor:
-    """Summed cross entropy of a batch's targets, in nats; logits are computed where a target is and nowhere else.
+    """Weighted sum of the cross entropy of a batch's targets, in nats; logits are computed at targets alone.
 
     `use_cache=False` matters: with a cache, transformers takes packed positions for one sequence and samples would see
     each other.
@@ -119,7 +133,9 @@ def loss(model: Any, batch: Mapping[str, Any], bf16: bool = False) -> torch.Tens
             logits_to_keep=at,
             use_cache=False,
         ).logits
-    return F.cross_entropy(logits[0].float(), targets[at], reduction="sum")
+    losses: torch.Tensor = F.cross_entropy(logits[0].float(), targets[at], reduction="none")
+    weights: torch.Tensor = batch["weights"][0, 1:]
+    return (losses * weights[at]).sum()
 
 
 def _segments(

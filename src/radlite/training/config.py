@@ -63,6 +63,12 @@ class TrainConfig(pydantic.BaseModel):
     pack_tokens: int = Field(2048, ge=8, description="Tokens of a packed row: whole rows side by side, at most this.")
     rows_per_step: int = Field(4, ge=1, description="Packed rows that pass the model at once, on each device.")
     gradient_accumulation: int = Field(1, ge=1, description="Passes whose gradients are added up for one step.")
+    length_balance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="0: each token of an answer counts alike, so that long answers rule; 1: each answer does.",
+    )
     evaluate_every: int = Field(200, ge=1, description="Steps between two measurements of the validation loss.")
     save_every: int = Field(200, ge=1, description="Steps between two checkpoints; the last two are kept.")
     precision: Literal["auto", "bf16", "fp32"] = Field(

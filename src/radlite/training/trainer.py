@@ -178,7 +178,8 @@ def _data(config: TrainConfig, base: Path) -> tuple[list[Row], dict[str, list[Ro
             held, _ = batches.encode(_some(config, task, "validation", VALIDATION_ITEMS), renderer, longest)
             if held:
                 validation[task] = batches.pack(list(held.values()), config.pack_tokens)
-    return _plan(config, by_task, weights, samples), validation, excluded
+    rows = _plan(config, by_task, weights, batches.balance(samples, config.length_balance))
+    return rows, validation, excluded
 
 
 def _some(config: TrainConfig, task: str, split: str, limit: int | None) -> list[Example]:
@@ -205,12 +206,12 @@ def _plan(
 
 
 def _target_share(rows: Sequence[Row]) -> dict[str, float]:
-    """Share of the learned tokens, and with it of the gradient, that each task has."""
-    tokens: Counter[str] = Counter()
+    """Share of the learned tokens by weight, and with it of the gradient, that each task has."""
+    shares: dict[str, float] = defaultdict(float)
     for row in rows:
         for sample in row:
-            tokens[sample.task] += sample.targets
-    return {task: round(count / tokens.total(), 4) for task, count in sorted(tokens.items())}
+            shares[sample.task] += sample.targets * sample.weight
+    return {task: round(share / sum(shares.values()), 4) for task, share in sorted(shares.items())}
 
 
 def _model(config: TrainConfig, base: Path, bf16: bool) -> Any:
