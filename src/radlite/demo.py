@@ -146,6 +146,7 @@ class _Demo:
             max_steps=self.scale.steps,
             max_tokens=1024,
             rows_per_step=1,
+            length_balance=0.5,
             evaluate_every=every,
             save_every=every,
         )
