@@ -2,9 +2,11 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from radlite import manifest
 
+_DROPPED = "dropped_as_equal_to_a_sample_item"
 CARD = """---
 license: apache-2.0
 ---
@@ -28,33 +30,46 @@ draws ({unseen} of {variants}); a report equal to a text of the sample corpus (f
 dropped ({dropped} were). The text holds none of the nine tasks in their words and forms; only the tokenizer was
 learned from those too.
 
-Made with: `python scripts/pretrain.py {family} --out {folder} {recipe}`{stopped}.
+Made with:
+
+```bash
+{commands}
+```
 """
 
 
 def card(folder: Path) -> str:
     """The card of the base in `folder`."""
     made = manifest.read(folder, "base")
-    recipe = {key: value for key, value in made["recipe"].items() if key not in ("family", "save_every")}
+    runs = [*made.get("earlier", []), made]
+    total = {fact: sum(run[fact] for run in runs) for fact in ("steps", "tokens", "documents", _DROPPED)}
     return CARD.format(
         name=made["name"],
         family=made["family"],
         millions=made["parameters"] / 1e6,
         data=made["data"],
-        steps=made["steps"],
-        tokens=made["tokens"],
-        documents=made["documents"],
-        seed=made["recipe"]["seed"],
+        steps=total["steps"],
+        tokens=total["tokens"],
+        documents=total["documents"],
+        seed=", ".join(str(run["recipe"]["seed"]) for run in runs),
         loss=made["loss"],
         measured_documents=made["measured"]["documents"],
         right=", ".join(f"{kind} {share:.0%}" for kind, share in made["measured"]["right"].items()),
         unseen=made["wordings"]["unseen"],
         variants=made["wordings"]["variants"],
-        dropped=made["dropped_as_equal_to_a_sample_item"],
-        folder=f"src/radlite/models/{made['name']}",
-        stopped="" if made["steps"] == recipe["steps"] else f", stopped after {made['steps']} steps: a first version",
-        recipe=" ".join(f"--{key.replace('_', '-')} {value}" for key, value in recipe.items()),
+        dropped=total[_DROPPED],
+        commands="\n".join(_command(made, run, first=run is runs[0]) for run in runs),
     )
+
+
+def _command(made: dict[str, Any], run: dict[str, Any], first: bool) -> str:
+    """The command of one run; any but the first goes on from the result of the one before."""
+    folder = f"src/radlite/models/{made['name']}"
+    settings = {key: value for key, value in run["recipe"].items() if key not in ("family", "save_every")}
+    options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in settings.items())
+    begin = "" if first else f"--start {folder} "
+    stopped = "" if run["steps"] == settings["steps"] else f"    # stopped after {run['steps']} steps"
+    return f"python scripts/pretrain.py {made['family']} {begin}--out {folder} {options}{stopped}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch.nn import functional
 
 import related
@@ -252,7 +253,7 @@ def pace(step: int, steps: int, copy_steps: int) -> float:
     """Warm-up over 100 steps, level; a third of it after copying, down to zero over the last 40 % of the steps."""
     if step < copy_steps:
         return min(1.0, (step + 1) / 100)
-    return 0.3 * min(1.0, (steps - step) / (0.4 * steps))
+    return 0.3 * min(1.0, (step + 1) / 100, (steps - step) / (0.4 * steps))
 
 
 class Copying:
@@ -278,6 +279,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=sorted(TEMPLATES))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="go on from this base, with another --seed, not from random weights")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--tokens", type=int, default=2048, help="tokens a step, and of a document at most")
     parser.add_argument("--copy-steps", type=int, default=450, help="first steps, on random ids that come twice")
@@ -288,13 +290,25 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def begin(settings: argparse.Namespace) -> tuple[Any, Renderer, list[dict[str, Any]]]:
+    """A new model, or the one of `--start`; its renderer; what the runs before this one were."""
+    if not settings.start:
+        tokenizer = learn_tokenizer(vocabulary_text(6000), VOCABULARY)
+        model = new_model(settings.family, Shape(), tokenizer, settings.seed)
+        look_back(model)
+        return model, Renderer(tokenizer, TEMPLATES[settings.family]), []
+    made = manifest.read(settings.start, "base")
+    facts = ("recipe", "steps", "tokens", "documents", "dropped_as_equal_to_a_sample_item", "seconds")
+    model = transformers.AutoModelForCausalLM.from_pretrained(settings.start, dtype=torch.float32)
+    earlier = [*made.get("earlier", []), {fact: made[fact] for fact in facts}]
+    return model, Renderer.from_folder(settings.start), earlier
+
+
 def main() -> None:
     settings = arguments()
     torch.set_num_threads(settings.threads)
-    tokenizer = learn_tokenizer(vocabulary_text(6000), VOCABULARY)
-    renderer = Renderer(tokenizer, TEMPLATES[settings.family])
-    model = new_model(settings.family, Shape(), tokenizer, settings.seed)
-    look_back(model)
+    model, renderer, earlier = begin(settings)
+    tokenizer = renderer.tokenizer
     model.train()
     # On CPU plain matrix products beat the fused attention kernels, whose backward pass is slow.
     model.set_attn_implementation("eager")
@@ -308,6 +322,8 @@ def main() -> None:
     rates = [group["lr"] for group in groups]
     stream = Stream(renderer, f"pretrain/{settings.seed}", evaluated())
     copying = Copying(settings.seed, tokenizer.size)
+    if earlier:
+        copying.known, copying.reach = tokenizer.size, 12
     batches = stream.batches(settings.tokens)
     start, tokens, log = time.monotonic(), 0, []
     for step in range(settings.steps):
@@ -342,6 +358,7 @@ def main() -> None:
                 "steps": step + 1,
                 "tokens": tokens,
                 "seconds": round(time.monotonic() - start),
+                "earlier": earlier,
                 "loss": log[-1]["loss"],
                 "measured": measured,
                 "template_hash": renderer.hash,
@@ -354,7 +371,7 @@ def describe(settings: argparse.Namespace, facts: dict[str, Any]) -> None:
     recipe = {
         key: value if isinstance(value, int | float) else str(value)
         for key, value in vars(settings).items()
-        if key not in ("out", "threads", "save_every")
+        if key not in ("out", "start", "threads", "save_every")
     }
     manifest.write(
         settings.out,
