@@ -58,18 +58,22 @@ def card(folder: Path) -> str:
         unseen=made["wordings"]["unseen"],
         variants=made["wordings"]["variants"],
         dropped=total[_DROPPED],
-        commands="\n".join(_command(made, run, first=run is runs[0]) for run in runs),
+        commands=_commands(runs),
     )
 
 
-def _command(made: dict[str, Any], run: dict[str, Any], first: bool) -> str:
-    """The command of one run; any but the first goes on from the result of the one before."""
-    folder = f"src/radlite/models/{made['name']}"
-    settings = {key: value for key, value in run["recipe"].items() if key not in ("family", "save_every")}
-    options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in settings.items())
-    begin = "" if first else f"--start {folder} "
-    stopped = "" if run["steps"] == settings["steps"] else f"    # stopped after {run['steps']} steps"
-    return f"python scripts/pretrain.py {made['family']} {begin}--out {folder} {options}{stopped}"
+def _commands(runs: list[dict[str, Any]]) -> str:
+    """The commands of the runs; each but the first goes on from the result of the one before."""
+    lines, start = [], ""
+    for run in runs:
+        settings = dict(run["recipe"])
+        family = settings.pop("family")
+        folder = f"src/radlite/models/tiny-{family}"
+        options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in settings.items())
+        stopped = "" if run["steps"] == settings["steps"] else f"    # stopped after {run['steps']} steps"
+        lines.append(f"python scripts/pretrain.py {family} {start}--out {folder} {options}{stopped}")
+        start = f"--start {folder} "
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

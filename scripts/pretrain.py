@@ -7,6 +7,7 @@ in two ways: test text uses wordings that are never drawn here, and any report e
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import math
@@ -22,11 +23,13 @@ from torch.nn import functional
 
 import related
 import skills
+from fold import fold
 from radlite import manifest
 from radlite.chat import Renderer, Turn
 from radlite.data import sample
 from radlite.data.sample import chest, rads, staging
 from radlite.data.sample.wording import Writer
+from radlite.files import atomic
 from radlite.tasks import SYSTEM, TASKS
 from radlite.training.base import TEMPLATES, Shape, learn_tokenizer, look_back, new_model, save
 
@@ -34,7 +37,7 @@ REPORTS = (chest.report, rads.report, staging.report)
 SYSTEMS = (SYSTEM, "You are a helpful assistant.", "You are a careful reader.", "Answer from the text.")
 VOCABULARY = 4096
 TEXT_WEIGHT, TEXT_SHARE = 0.4, 0.25  # of a token of a report against 1 for one of an answer; how many are taken
-DRILLS, RELATED = 0.15, 0.65  # shares of the documents; the rest are parts of reports with exercises
+DRILLS, RELATED = 0.12, 0.75  # shares of the documents; the rest are parts of reports with exercises
 BRIEF = 0.75  # share of the reports with questions that say little else
 ASKED_ONCE, ASKED_AGAIN = 0.1, 0.1  # weight of a question that an answer repeats; share of conversations on more texts
 COPY_EVERY = 16  # steps, after the first ones, on random ids that come twice
@@ -212,12 +215,12 @@ def copies(
     return ids, weights
 
 
-def loss_of(model: Any, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Weighted cross-entropy; logits are made only where a weight is not 0."""
+def loss_of(model: Any, body: Any, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted cross-entropy; `body` is `model.model`, compiled. Logits are made only where a weight is not 0."""
     weight, target = weights[:, 1:].reshape(-1), ids[:, 1:].reshape(-1)
     counted = weight.nonzero().squeeze(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = body(input_ids=ids, use_cache=False).last_hidden_state
         logits = hidden[:, :-1].flatten(0, 1)[counted] @ model.get_input_embeddings().weight.T
     losses = functional.cross_entropy(logits.float(), target[counted], reduction="none")
     return (losses * weight[counted]).sum() / weight.sum()
@@ -279,7 +282,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=sorted(TEMPLATES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="go on from this base, with another --seed, not from random weights")
+    parser.add_argument(
+        "--start", type=Path, help="go on from this base, with another --seed; a qwen2.5 from a qwen3 too"
+    )
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--tokens", type=int, default=2048, help="tokens a step, and of a document at most")
     parser.add_argument("--copy-steps", type=int, default=450, help="first steps, on random ids that come twice")
@@ -300,92 +305,143 @@ def begin(settings: argparse.Namespace) -> tuple[Any, Renderer, list[dict[str, A
     made = manifest.read(settings.start, "base")
     facts = ("recipe", "steps", "tokens", "documents", "dropped_as_equal_to_a_sample_item", "seconds")
     model = transformers.AutoModelForCausalLM.from_pretrained(settings.start, dtype=torch.float32)
-    earlier = [*made.get("earlier", []), {fact: made[fact] for fact in facts}]
-    return model, Renderer.from_folder(settings.start), earlier
+    renderer = Renderer.from_folder(settings.start)
+    if (made["family"], settings.family) == ("qwen3", "qwen2.5"):
+        stream = Stream(renderer, "fold", set())
+        model = fold(model, renderer.tokenizer, (stream.document()[0] for _ in range(60)))
+        renderer = Renderer(renderer.tokenizer, TEMPLATES[settings.family])
+    elif made["family"] != settings.family:
+        raise SystemExit(f"{settings.start} is a {made['family']}, which cannot become a {settings.family}.")
+    return model, renderer, [*made.get("earlier", []), {fact: made[fact] for fact in facts}]
 
 
-def main() -> None:
-    settings = arguments()
-    torch.set_num_threads(settings.threads)
-    model, renderer, earlier = begin(settings)
-    tokenizer = renderer.tokenizer
-    model.train()
-    # On CPU plain matrix products beat the fused attention kernels, whose backward pass is slow.
-    model.set_attn_implementation("eager")
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers = (
-        torch.optim.Muon(matrices, lr=settings.rate, momentum=0.95, weight_decay=0.01),
-        torch.optim.AdamW(others, lr=settings.rate / 2, betas=(0.9, 0.95), weight_decay=0.0),
-    )
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    rates = [group["lr"] for group in groups]
-    stream = Stream(renderer, f"pretrain/{settings.seed}", evaluated())
-    copying = Copying(settings.seed, tokenizer.size)
-    if earlier:
-        copying.known, copying.reach = tokenizer.size, 12
-    batches = stream.batches(settings.tokens)
-    start, tokens, log = time.monotonic(), 0, []
-    for step in range(settings.steps):
-        copy = step < settings.copy_steps or step % COPY_EVERY == 0
-        ids, weights = copying.batch(settings.tokens) if copy else next(batches)
-        loss = loss_of(model, ids, weights)
-        if not math.isfinite(loss.item()):
-            raise SystemExit(f"loss is {loss.item()} at step {step}")
-        if copy and loss.item() < 1:
-            copying.harder()
+class Pretraining:
+    """One run. It can be stopped at any time; the same command takes it up again and ends with the same weights."""
+
+    def __init__(self, settings: argparse.Namespace) -> None:
+        self.settings, self.kept = settings, settings.out.with_name(f"{settings.out.name}.training.pt")
+        self.recipe = {
+            key: value if isinstance(value, int | float) else str(value)
+            for key, value in vars(settings).items()
+            if key not in ("out", "start", "threads", "save_every")
+        }
+        self.model, self.renderer, self.earlier = begin(settings)
+        self.model.train()
+        # Twice as fast: a model this small spends most of its time between the matrix products, which this fuses.
+        self.body = torch.compile(self.model.model, dynamic=True)
+        matrices = [p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in name]
+        others = [p for name, p in self.model.named_parameters() if p.ndim != 2 or "embed" in name]
+        self.optimizers = (
+            torch.optim.Muon(matrices, lr=settings.rate, momentum=0.95, weight_decay=0.01),
+            torch.optim.AdamW(others, lr=settings.rate / 2, betas=(0.9, 0.95), weight_decay=0.0),
+        )
+        self.stream = Stream(self.renderer, f"pretrain/{settings.seed}", evaluated())
+        self.batches = self.stream.batches(settings.tokens)
+        self.copying = Copying(settings.seed, self.renderer.tokenizer.size)
+        if self.earlier:
+            self.copying.known, self.copying.reach = self.copying.size, 12
+        self.step, self.tokens, self.drawn, self.seconds, self.loss = 0, 0, 0, 0.0, math.nan
+
+    def run(self) -> None:
+        """Train to the last step; leave the base, its manifest, and no checkpoint."""
+        self.resume()
+        steps = self.settings.steps
+        while self.step < steps:
+            begun = time.monotonic()
+            loss = self.advance()
+            self.step += 1
+            self.seconds += time.monotonic() - begun
+            if self.step % 50 == (1 if self.step <= self.settings.copy_steps else 2):  # 2: never a copying step
+                self.loss = round(loss, 4)
+                facts = {"step": self.step, "loss": self.loss, "tokens": self.tokens, "seconds": round(self.seconds)}
+                print(json.dumps({**facts, "ids": self.copying.known, "reach": self.copying.reach}), flush=True)
+            if self.step % self.settings.save_every == 0 or self.step == steps:
+                measured = measure(self.model, self.renderer, 60 if self.step < steps else 300)
+                print(json.dumps(measured), flush=True)
+                save(copy.deepcopy(self.model), self.renderer.tokenizer, self.settings.family, self.settings.out)
+                self.describe(measured)
+                self.keep()
+        self.kept.unlink(missing_ok=True)
+
+    def advance(self) -> float:
+        """One step; returns its loss."""
+        copied = self.step < self.settings.copy_steps or self.step % COPY_EVERY == 0
+        if copied:
+            ids, weights = self.copying.batch(self.settings.tokens)
+        else:
+            ids, weights = next(self.batches)
+            self.drawn += 1
+        loss = loss_of(self.model, self.body, ids, weights)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise SystemExit(f"loss is {value} at step {self.step}")
+        if copied and value < 1:
+            self.copying.harder()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate * pace(step, settings.steps, settings.copy_steps)
-        for optimizer in optimizers:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        share = pace(self.step, self.settings.steps, self.settings.copy_steps)
+        for optimizer, rate in zip(self.optimizers, (self.settings.rate, self.settings.rate / 2), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        tokens += ids.numel()
-        if step % 50 == (0 if step < settings.copy_steps else 1):
-            log.append({"step": step, "loss": round(loss.item(), 4), "ids": copying.known, "reach": copying.reach})
-            print(json.dumps({**log[-1], "tokens": tokens, "seconds": round(time.monotonic() - start)}), flush=True)
-        if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-            measured = measure(model, renderer, 60 if step + 1 < settings.steps else 300)
-            print(json.dumps(measured), flush=True)
-            state = {name: value.clone() for name, value in model.state_dict().items()}
-            save(model, tokenizer, settings.family, settings.out)
-            model.float().load_state_dict(state)
-            facts = {
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "documents": stream.documents,
-                "dropped_as_equal_to_a_sample_item": stream.dropped,
-                "steps": step + 1,
-                "tokens": tokens,
-                "seconds": round(time.monotonic() - start),
-                "earlier": earlier,
-                "loss": log[-1]["loss"],
-                "measured": measured,
-                "template_hash": renderer.hash,
-            }
-            describe(settings, facts)
+        self.tokens += ids.numel()
+        return value
 
+    def keep(self) -> None:
+        """Write what `resume` needs."""
+        with atomic(self.kept) as part:
+            torch.save(
+                {
+                    "recipe": self.recipe,
+                    "numbers": (self.step, self.tokens, self.drawn, self.seconds, self.loss),
+                    "copying": (self.copying.generator.get_state(), self.copying.known, self.copying.reach),
+                    "model": self.model.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                },
+                part,
+            )
 
-def describe(settings: argparse.Namespace, facts: dict[str, Any]) -> None:
-    """Write the manifest."""
-    recipe = {
-        key: value if isinstance(value, int | float) else str(value)
-        for key, value in vars(settings).items()
-        if key not in ("out", "start", "threads", "save_every")
-    }
-    manifest.write(
-        settings.out,
-        manifest.describe(
-            "base",
-            name=settings.out.name,
-            family=settings.family,
-            recipe=recipe,
-            data="synthetic reports in training wording with exercises and questions; none of the nine tasks",
-            wordings=sample.census(),
-            **facts,
-        ),
-    )
+    def resume(self) -> None:
+        """Go on where an interrupted run of the same recipe was last kept, if there is one."""
+        if not self.kept.is_file():
+            return
+        state = torch.load(self.kept, weights_only=True)
+        if state["recipe"] != self.recipe:
+            raise SystemExit(f"{self.kept} is of a run with other settings; delete it to begin anew.")
+        self.step, self.tokens, self.drawn, self.seconds, self.loss = state["numbers"]
+        generator, self.copying.known, self.copying.reach = state["copying"]
+        self.copying.generator.set_state(generator)
+        self.model.load_state_dict(state["model"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        for _ in range(self.drawn):
+            next(self.batches)
+
+    def describe(self, measured: dict[str, Any]) -> None:
+        """Write the manifest."""
+        manifest.write(
+            self.settings.out,
+            manifest.describe(
+                "base",
+                name=self.settings.out.name,
+                family=self.settings.family,
+                recipe=self.recipe,
+                data="synthetic reports in training wording with exercises and questions; none of the nine tasks",
+                wordings=sample.census(),
+                parameters=sum(p.numel() for p in self.model.parameters()),
+                documents=self.stream.documents,
+                dropped_as_equal_to_a_sample_item=self.stream.dropped,
+                steps=self.step,
+                tokens=self.tokens,
+                seconds=round(self.seconds),
+                earlier=self.earlier,
+                loss=self.loss,
+                measured=measured,
+                template_hash=self.renderer.hash,
+            ),
+        )
 
 
 if __name__ == "__main__":
-    main()
+    Pretraining(arguments()).run()

@@ -15,6 +15,7 @@ from radlite.data.sample.chest_findings import Finding, conclude, draw_all, draw
 from radlite.data.sample.chest_wordings import KINDS
 from radlite.data.sample.rads_case import written
 from radlite.data.sample.wording import Writer
+from radlite.tasks.nli import LABELS as RELATIONS
 
 Exercise = tuple[str, str, str]
 """Kind, question, answer."""
@@ -82,20 +83,24 @@ def _chest(rng: random.Random, writer: Writer) -> tuple[str, list[Exercise]]:
 
 
 def _claim(writer: Writer, findings: Sequence[Finding]) -> Exercise:
-    kinds = {finding.kind for finding in findings}
-    claim = draw_claim(writer)
-    while claim.kind not in kinds and writer.chance(0.8):
+    """A claim on the findings, as often true as false as open where they allow it."""
+    wanted = writer.one(RELATIONS)
+    for _ in range(100):
         claim = draw_claim(writer)
-    sentence = chest.plain(chest.tell(writer, claim))
-    return "claim", f"Is this right? {sentence}", _VERDICTS[infer(findings, claim)]
+        if infer(findings, claim) == wanted:
+            break
+    return "claim", f"Is this right? {chest.plain(chest.tell(writer, claim))}", _VERDICTS[infer(findings, claim)]
 
 
 def _premise(rng: random.Random, writer: Writer) -> tuple[str, list[Exercise]]:
     """A few sentences without a report around them, and claims on them."""
-    item = chest.MAKERS["radiology_nli"](writer)
-    return item.inputs["premise"], [
-        ("claim", f"Is this right? {item.inputs['hypothesis']}", _VERDICTS[str(item.answer)])
-    ]
+    if rng.random() < 0.5:
+        item = chest.MAKERS["radiology_nli"](writer)
+        asked = [("claim", f"Is this right? {item.inputs['hypothesis']}", _VERDICTS[str(item.answer)])]
+        return item.inputs["premise"], asked
+    findings = draw_all(writer, compared=rng.random() < 0.5, most=3, denied=2)
+    text = chest.plain(" ".join(chest.tell(writer, finding) for finding in findings))
+    return text, [_claim(writer, findings) for _ in range(6)]
 
 
 def _staging(rng: random.Random, writer: Writer) -> tuple[str, list[Exercise]]:
@@ -139,7 +144,7 @@ def _rads(rng: random.Random, writer: Writer) -> tuple[str, list[Exercise]]:
     return written(writer, case), asked
 
 
-_MAKERS = {_chest: 0.3, _premise: 0.1, _staging: 0.2, _rads: 0.4}
+_MAKERS = {_chest: 0.3, _premise: 0.2, _staging: 0.2, _rads: 0.3}
 
 
 def related(rng: random.Random, writer: Writer) -> tuple[str, list[list[Exercise]]]:

@@ -20,6 +20,9 @@ IGNORED = -100
 
 _OPEN_ROWS = 16
 
+_SHORT = 512
+"""Tokens up to which plain products are faster on a CPU than the fused kernel, whose backward pass is slow there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -152,11 +155,27 @@ def _segments(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention inside each of the consecutive samples of `lengths`, for tensors (1, heads, tokens, size)."""
     parts = (torch.split(tensor, list(lengths), dim=2) for tensor in (query, key, value))
-    outputs = [
-        F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True)
-        for q, k, v in zip(*parts, strict=True)
-    ]
+    outputs = []
+    for q, k, v in zip(*parts, strict=True):
+        if q.is_cpu and not dropout and q.shape[2] <= _SHORT:
+            outputs.append(_plain(q, k, v, q.shape[-1] ** -0.5 if scaling is None else scaling))
+        else:
+            outputs.append(
+                F.scaled_dot_product_attention(
+                    q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True
+                )
+            )
     return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+def _plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Causal attention of one sample by plain matrix products: the heads that share a key are one product."""
+    _, heads, tokens, size = query.shape
+    groups = key.shape[1]
+    ahead = torch.full((tokens, tokens), -torch.inf, dtype=query.dtype).triu_(1)
+    scores = (query * scaling).reshape(groups, -1, size) @ key[0].transpose(1, 2)
+    shares = (scores.view(heads, tokens, tokens) + ahead).softmax(-1)
+    return (shares.view(groups, -1, tokens) @ value[0]).view(1, heads, tokens, size)
 
 
 # transformers makes no mask for an attention function that has no mask function of its own, and none is needed here.
