@@ -6,7 +6,7 @@ RADLITE = $(VENV)/bin/radlite
 OUT ?= demo
 READY = $(VENV)/.ready
 
-.PHONY: demo demo-fast test test-slow gate check demonstration clean help
+.PHONY: demo demo-fast test test-slow check demonstration clean help
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,9 +22,6 @@ test: $(READY) ## The default tests
 
 test-slow: $(READY) ## The tests that take minutes
 	$(VENV)/bin/python -m pytest -m slow
-
-gate: $(READY) ## Overfit 16 rows of every task through the real loop and reader (minutes; see docs/training.md)
-	$(VENV)/bin/python -m pytest -m gate
 
 check: $(READY) ## Format, lint, types
 	$(VENV)/bin/ruff format --check .

@@ -125,7 +125,9 @@ class Stream:
             ids += words
             weights += [TEXT_WEIGHT if self.random.random() < TEXT_SHARE else 0.0 for _ in words]
             for asked in turns:
-                add(self.turn("user", "\n".join(question for _, question, _ in asked)) + self.ask)
+                for part in "\n".join(question for _, question, _ in asked).split(related.TURN):
+                    add(self.turn("user", part))
+                add(self.ask)
                 repeat = len(asked) > 1 and self.random.random() < 0.5
                 for number, (kind, question, answer) in enumerate(asked, 1):
                     if repeat:

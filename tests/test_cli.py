@@ -102,6 +102,13 @@ def test_a_bad_report_gets_one_sentence(model: Path, tmp_path: Path, content: by
     complains(radlite("read", path, "--task", "m_staging", "--model", model), *words)
 
 
+def test_an_endless_standard_input_is_refused_without_being_read_to_its_end(model: Path) -> None:
+    command = [sys.executable, "-c", "from radlite.cli import main; main()", "read", "-", "--task", "m_staging"]
+    with Path("/dev/zero").open("rb") as endless:
+        done = subprocess.run(command, stdin=endless, capture_output=True, timeout=60)
+    complains(done, "larger than 4 MiB")
+
+
 def test_a_missing_report_is_named(model: Path, tmp_path: Path) -> None:
     complains(radlite("read", tmp_path / "none.txt", "--task", "m_staging", "--model", model), "none.txt")
 

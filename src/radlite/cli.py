@@ -293,12 +293,12 @@ def read(
     as_json: Json = False,
 ) -> None:
     """Read one report: ask a model one task and print its answer."""
-    from radlite.files import decode, read_text
+    from radlite.files import MAX_TEXT_BYTES, decode, read_text
     from radlite.tasks import named
 
     asked = named(task)
     text = (
-        decode(sys.stdin.buffer.read(), "report on standard input")
+        decode(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "report on standard input")
         if report == "-"
         else read_text(Path(report), "report")
     )

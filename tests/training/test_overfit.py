@@ -52,7 +52,7 @@ def rows() -> list[Example]:
     return made
 
 
-@pytest.mark.gate
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["tiny-qwen2.5", "tiny-qwen3"])
 def test_sixteen_rows_of_every_task_are_learned_to_the_letter(name: str, tmp_path: Path) -> None:

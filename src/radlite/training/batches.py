@@ -20,7 +20,7 @@ IGNORED = -100
 
 _OPEN_ROWS = 16
 
-_SHORT = 512
+SHORT = 512
 """Tokens up to which plain products are faster on a CPU than the fused kernel, whose backward pass is slow there."""
 
 
@@ -141,7 +141,7 @@ def loss(model: Any, batch: Mapping[str, Any], bf16: bool = False) -> torch.Tens
     return (losses * weights[at]).sum()
 
 
-def _segments(
+def segments(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -157,7 +157,7 @@ def _segments(
     parts = (torch.split(tensor, list(lengths), dim=2) for tensor in (query, key, value))
     outputs = []
     for q, k, v in zip(*parts, strict=True):
-        if q.is_cpu and not dropout and q.shape[2] <= _SHORT:
+        if q.is_cpu and not dropout and q.shape[2] <= SHORT:
             outputs.append(_plain(q, k, v, q.shape[-1] ** -0.5 if scaling is None else scaling))
         else:
             outputs.append(
@@ -179,4 +179,4 @@ def _plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling:
 
 
 # transformers makes no mask for an attention function that has no mask function of its own, and none is needed here.
-AttentionInterface.register("radlite_segments", _segments)
+AttentionInterface.register("radlite_segments", segments)
