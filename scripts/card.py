@@ -30,7 +30,8 @@ draws ({unseen} of {variants}); a report equal to a text of the sample corpus (f
 dropped ({dropped} were). The text holds none of the nine tasks in their words and forms; only the tokenizer was
 learned from those too.
 
-Made with:
+Made with the commands below, one after the other; between them the scripts were improved, so that a run from scratch
+comes out alike and not equal.
 
 ```bash
 {commands}
@@ -65,10 +66,10 @@ def card(folder: Path) -> str:
 def _commands(runs: list[dict[str, Any]]) -> str:
     """The commands of the runs; each but the first goes on from the result of the one before."""
     lines, start = [], ""
-    for run in runs:
+    for number, run in enumerate(runs, 1):
         settings = dict(run["recipe"])
         family = settings.pop("family")
-        folder = f"src/radlite/models/tiny-{family}"
+        folder = f"src/radlite/models/tiny-{family}" if number == len(runs) else f"run-{number}"
         options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in settings.items())
         stopped = "" if run["steps"] == settings["steps"] else f"    # stopped after {run['steps']} steps"
         lines.append(f"python scripts/pretrain.py {family} {start}--out {folder} {options}{stopped}")

@@ -2,8 +2,8 @@
 
 The text is synthetic reports in training wording, followed by general reading exercises (`skills.py`) and by questions
 on what they say (`related.py`). None of the nine tasks, in its words and form, is in it. Evaluated items are kept out
-in two ways: test text uses wordings that are never drawn here, and any report equal to a text of the sample corpus
-(all splits, default seed) is dropped and counted.
+in two ways: test text uses wordings that are never drawn here, and any report equal to one of the first 1,500 texts of
+a task and split of the sample corpus (default seed) is dropped and counted.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from radlite.chat import Renderer, Turn
 from radlite.data import sample
 from radlite.data.sample import chest, rads, staging
 from radlite.data.sample.wording import Writer
-from radlite.files import atomic
+from radlite.files import atomic, atomic_folder
 from radlite.tasks import SYSTEM, TASKS
 from radlite.training.base import TEMPLATES, Shape, learn_tokenizer, look_back, new_model, save
 
@@ -294,6 +294,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument(
+        "--eager", action="store_true", help="do not compile: needs no C++ compiler, takes twice as long"
+    )
     return parser.parse_args()
 
 
@@ -321,16 +324,20 @@ class Pretraining:
     """One run. It can be stopped at any time; the same command takes it up again and ends with the same weights."""
 
     def __init__(self, settings: argparse.Namespace) -> None:
+        if settings.start and settings.start.resolve() == settings.out.resolve():
+            raise SystemExit("A run does not write over what it starts from; give another --out.")
+        torch.set_num_threads(settings.threads)
         self.settings, self.kept = settings, settings.out.with_name(f"{settings.out.name}.training.pt")
         self.recipe = {
             key: value if isinstance(value, int | float) else str(value)
             for key, value in vars(settings).items()
-            if key not in ("out", "start", "threads", "save_every")
+            if key not in ("out", "start", "threads", "save_every", "eager")
         }
         self.model, self.renderer, self.earlier = begin(settings)
+        self.from_weights = manifest.weights_hash(settings.start) if settings.start else ""
         self.model.train()
         # Twice as fast: a model this small spends most of its time between the matrix products, which this fuses.
-        self.body = torch.compile(self.model.model, dynamic=True)
+        self.body = self.model.model if settings.eager else torch.compile(self.model.model, dynamic=True)
         matrices = [p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in self.model.named_parameters() if p.ndim != 2 or "embed" in name]
         self.optimizers = (
@@ -360,8 +367,9 @@ class Pretraining:
             if self.step % self.settings.save_every == 0 or self.step == steps:
                 measured = measure(self.model, self.renderer, 60 if self.step < steps else 300)
                 print(json.dumps(measured), flush=True)
-                save(copy.deepcopy(self.model), self.renderer.tokenizer, self.settings.family, self.settings.out)
-                self.describe(measured)
+                with atomic_folder(self.settings.out) as part:
+                    save(copy.deepcopy(self.model), self.renderer.tokenizer, self.settings.family, part)
+                    manifest.write(part, self.describe(measured))
                 self.keep()
         self.kept.unlink(missing_ok=True)
 
@@ -395,7 +403,7 @@ class Pretraining:
         with atomic(self.kept) as part:
             torch.save(
                 {
-                    "recipe": self.recipe,
+                    "recipe": (self.recipe, self.from_weights),
                     "numbers": (self.step, self.tokens, self.drawn, self.seconds, self.loss),
                     "copying": (self.copying.generator.get_state(), self.copying.known, self.copying.reach),
                     "model": self.model.state_dict(),
@@ -409,7 +417,7 @@ class Pretraining:
         if not self.kept.is_file():
             return
         state = torch.load(self.kept, weights_only=True)
-        if state["recipe"] != self.recipe:
+        if state["recipe"] != (self.recipe, self.from_weights):
             raise SystemExit(f"{self.kept} is of a run with other settings; delete it to begin anew.")
         self.step, self.tokens, self.drawn, self.seconds, self.loss = state["numbers"]
         generator, self.copying.known, self.copying.reach = state["copying"]
@@ -420,28 +428,25 @@ class Pretraining:
         for _ in range(self.drawn):
             next(self.batches)
 
-    def describe(self, measured: dict[str, Any]) -> None:
-        """Write the manifest."""
-        manifest.write(
-            self.settings.out,
-            manifest.describe(
-                "base",
-                name=self.settings.out.name,
-                family=self.settings.family,
-                recipe=self.recipe,
-                data="synthetic reports in training wording with exercises and questions; none of the nine tasks",
-                wordings=sample.census(),
-                parameters=sum(p.numel() for p in self.model.parameters()),
-                documents=self.stream.documents,
-                dropped_as_equal_to_a_sample_item=self.stream.dropped,
-                steps=self.step,
-                tokens=self.tokens,
-                seconds=round(self.seconds),
-                earlier=self.earlier,
-                loss=self.loss,
-                measured=measured,
-                template_hash=self.renderer.hash,
-            ),
+    def describe(self, measured: dict[str, Any]) -> dict[str, Any]:
+        """The manifest of the base."""
+        return manifest.describe(
+            "base",
+            name=self.settings.out.name,
+            family=self.settings.family,
+            recipe=self.recipe,
+            data="synthetic reports in training wording with exercises and questions; none of the nine tasks",
+            wordings=sample.census(),
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            documents=self.stream.documents,
+            dropped_as_equal_to_a_sample_item=self.stream.dropped,
+            steps=self.step,
+            tokens=self.tokens,
+            seconds=round(self.seconds),
+            earlier=self.earlier,
+            loss=self.loss,
+            measured=measured,
+            template_hash=self.renderer.hash,
         )
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,31 @@ def test_a_missing_report_is_named(model: Path, tmp_path: Path) -> None:
 
 def test_a_folder_is_no_report(model: Path, tmp_path: Path) -> None:
     complains(radlite("read", tmp_path, "--task", "m_staging", "--model", model), str(tmp_path))
+
+
+def test_what_may_not_be_opened_is_named(model: Path, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 300)
+    complains(radlite("read", long, "--task", "m_staging", "--model", model), "x" * 300, "too long")
+    complains(radlite("evaluate", long, "--corpus", long, "--out", tmp_path / "out"), "x" * 300, "too long")
+
+
+def test_interrupting_ends_with_130_and_no_traceback(model: Path) -> None:
+    command = [sys.executable, "-c", "from radlite.cli import main; main()", "read", "-", "--task", "m_staging"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin
+    process.stdin.write(REPORT.encode())
+    process.stdin.flush()
+    time.sleep(2)  # it waits for the end of its input, which does not come
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in said and b"effusion" not in said
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    script = f"{sys.executable} -c 'from radlite.cli import main; main()' data list | head -c 1"
+    done = subprocess.run(script, shell=True, capture_output=True, timeout=60)
+    assert done.stderr == b""
 
 
 def test_an_unknown_task_suggests_the_nearest(model: Path, report: Path) -> None:

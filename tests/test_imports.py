@@ -27,7 +27,7 @@ ORDER = [
 RANK = {room: number for number, rooms in enumerate(ORDER) for room in rooms}
 
 HEAVY = {"torch", "transformers", "peft", "accelerate"}
-MAY_BE_HEAVY = ("training/", "runtime/hf.py", "export/merge.py")
+MAY_BE_HEAVY = ("training/", "runtime/hf.py")
 
 
 def modules() -> list[Path]:

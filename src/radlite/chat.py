@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from radlite.errors import UserError
-from radlite.files import read_json
-from radlite.manifest import text_hash
+from radlite.files import read_json, read_text
+from radlite.manifest import text_hash, weights_hash
 from radlite.tokenizer import Tokenizer
 
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>")
@@ -59,7 +59,7 @@ class Renderer:
         """The renderer of a Hugging Face model folder: its tokenizer.json and its chat template."""
         tokenizer = Tokenizer.from_folder(folder)
         if (folder / "chat_template.jinja").is_file():
-            return cls(tokenizer, (folder / "chat_template.jinja").read_text("utf-8"))
+            return cls(tokenizer, read_text(folder / "chat_template.jinja", "chat template"))
         settings = folder / "tokenizer_config.json"
         template = read_json(settings, "tokenizer settings").get("chat_template") if settings.is_file() else None
         if not isinstance(template, str) or not template:
@@ -116,6 +116,16 @@ class Renderer:
         for run in runs:
             ids += [run] if isinstance(run, int) else self.tokenizer.encode(run)
         return Prompt(tuple(ids), "".join(text for text, _ in pieces))
+
+
+def demand_base(made: Mapping[str, Any], adapter: Path, base: Path) -> None:
+    """Raise `UserError` unless `base` has the weights and template that the manifest `made` of `adapter` names."""
+    if not (base / "config.json").is_file():
+        raise UserError(f"{base} has no config.json; give the folder of the base that {adapter} was trained on.")
+    if weights_hash(base) != made["base_hash"]:
+        raise UserError(f"{adapter} was trained on other weights than {base} holds; give the base it was trained on.")
+    if Renderer.from_folder(base).hash != made["template_hash"]:
+        raise UserError(f"{adapter} was trained with another chat template than {base} has; give its own base.")
 
 
 @functools.cache

@@ -46,13 +46,10 @@ def main() -> None:
             raise
         print(f"radlite: this command needs {error.name}; run pip install 'radlite[train]'.", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("radlite: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        # The reader of our output left (`| head`); stdout is pointed elsewhere so that exit does not fail on flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"radlite: {where}{error.strerror or type(error).__name__}.", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def _version(wanted: bool) -> None:
@@ -118,7 +115,11 @@ def data_build(
     if max_tokens and not tokenizer:
         raise UserError("Condensing counts tokens; name the base that will be trained with --tokenizer FOLDER.")
     counting = Tokenizer.from_folder(tokenizer) if tokenizer else None
-    sources = {name: Path(folder) if equals else None for name, equals, folder in (s.partition("=") for s in source)}
+    sources: dict[str, Path | None] = {}
+    for name, equals, folder in (given.partition("=") for given in source):
+        if name in sources:
+            raise UserError(f"The source {name} is given twice; put its files into one folder.")
+        sources[name] = Path(folder) if equals else None
     made = build(sources, out, seed, max_tokens, (lambda text: len(counting.encode(text))) if counting else None)
     for task, splits in made["counts"].items():
         typer.echo(f"{task}: " + ", ".join(f"{split} {count['rows']:,}" for split, count in splits.items()))
@@ -189,7 +190,7 @@ def evaluate(
     from radlite.data.corpus import read
     from radlite.evaluation import baselines, report, selection
     from radlite.evaluation.metrics import rows
-    from radlite.evaluation.run import evaluate_model, progress
+    from radlite.evaluation.run import evaluate_models, progress
     from radlite.tasks import named
 
     wanted = [named(name.strip()).name for name in tasks.split(",") if name.strip()]
@@ -198,14 +199,13 @@ def evaluate(
     found = rows(baselines.majority(known, items), "majority", "baseline")
     found += rows(baselines.tfidf(known, items), "tfidf", "baseline")
     with progress(Console(stderr=True)) as bar:
-        for model in models:
-            found += evaluate_model(model, corpus, out, split, wanted, shots, limit, progress=bar)
-    report.write_summary(out / "summary.json", found, {"corpus": str(corpus), "split": split, "limit": limit})
+        found += evaluate_models(models, items, out, selection.shots(known, shots) if shots else {}, bar)
+    metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
+    report.write_summary(out, found, {"corpus": str(corpus), "split": split, "limit": limit}, metrics)
     if as_json:
         _print_json(found)
     else:
-        metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
-        report.show(Console(), found, metrics)
+        report.show(Console(), found, metrics=metrics)
 
 
 @app.command()
@@ -243,6 +243,7 @@ def export(
     from radlite.export import gguf
     from radlite.export.merge import merge
 
+    gguf.demand_kind(quantize)
     if manifest.read(adapter).get("kind") != "adapter":
         gguf.write(adapter, out, quantize)
     else:
@@ -250,9 +251,9 @@ def export(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merged.") as room:
             folder = merge(adapter, merged or Path(room) / adapter.resolve().name, base)
             gguf.write(folder, out, quantize)
-    typer.echo(
-        f"{out}: {out.stat().st_size / 1e6:,.1f} MB, {quantize}. Check it: radlite verify {out} --against MERGED"
-    )
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:,.1f} MB, {quantize}.")
+    if merged:
+        typer.echo(f"Check it: radlite verify {out} --against {merged} --corpus CORPUS")
 
 
 @app.command()
@@ -323,11 +324,11 @@ def read(
     engine.close()
     if as_json:
         _print_json(asdict(reading))
-    elif reading.answer is None:
-        print(f"radlite: the model's answer is unreadable ({reading.stop_reason}): see --json.", file=sys.stderr)
-        raise typer.Exit(1)
-    else:
+    elif reading.answer is not None:
         typer.echo(asked.render(reading.answer))
+    if reading.answer is None:
+        print(f"radlite: the model's answer is unreadable ({reading.stop_reason}); --json shows it.", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _demonstration() -> Path:

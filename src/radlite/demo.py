@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -24,6 +24,8 @@ from radlite.tasks import TASKS, Example
 
 BASES = ("tiny-qwen2.5", "tiny-qwen3")
 SHOTS = 3
+_SECONDS = "seconds.json"
+_TITLES: Final[dict[metrics.Stage, str]] = {"base": "base", "tuned": "tuned", "quantized": "tuned Q4_K_M"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,15 @@ class _Demo:
 
     def __init__(self, out: Path, scale: Scale, console: Console) -> None:
         self.out, self.scale, self.console = out, scale, console
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}  # of all calls on this folder
         self.rows: list[metrics.Row] = []
         self.validation: list[metrics.Row] = []
         self.files: dict[str, dict[str, Any]] = {}
 
     def run(self) -> bool:
-        begin = time.perf_counter()
         self._claim()
+        if (self.out / _SECONDS).is_file():
+            self.seconds = read_json(self.out / _SECONDS, "demo's timings")
         with self._step("corpus", "Sample corpus: reports for nine tasks, answers by rule"):
             self._corpus()
         self.train, self.valid, self.test = (
@@ -86,7 +89,6 @@ class _Demo:
         router.save(self.out / "router.json")
         quantized = [row for row in self.rows if row["stage"] == "quantized"]
         self.rows += metrics.routed(quantized, router.model_for)
-        self.seconds["all"] = time.perf_counter() - begin
         self._write()
         self._show()
         return all(file["verified"] for file in self.files.values())
@@ -199,9 +201,13 @@ class _Demo:
     def _step(self, key: str, title: str) -> Iterator[None]:
         self.console.print(title)
         begin = time.perf_counter()
-        yield
-        self.seconds[key] = time.perf_counter() - begin
-        self.console.print(f"  done in {self.seconds[key]:.0f} s", style="dim")
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begin
+            self.seconds[key] = self.seconds.get(key, 0) + spent
+            write_json(self.out / _SECONDS, self.seconds)
+        self.console.print(f"  done in {spent:.0f} s", style="dim")
 
     def _unseen(self) -> int:
         return sum("unseen_wording" in row.tags for row in self.test)
@@ -215,18 +221,19 @@ class _Demo:
             "test_items": len(self.test),
             "test_items_with_unseen_wording": self._unseen(),
         }
-        report.write_summary(self.out / "summary.json", self.rows, facts)
+        report.write_summary(self.out, self.rows, facts, titles=_TITLES)
 
     def _show(self) -> None:
         shown = next(row for row in self.test if row.task == "rads_assignment")
         with atomic(self.out / "report.txt") as part:
             part.write_text(shown.inputs["report"] + "\n", "utf-8")
         words = sample.census()
-        report.show(self.console, self.rows)
+        report.show(self.console, self.rows, _TITLES)
         self.console.print(
             f"{len(TASKS)} tasks, {len(self.test)} test items, {self._unseen()} of them with wordings that training "
             f"never had ({words['unseen']} of {words['variants']} wordings are kept for the test).\n"
-            f"Everything took {self.seconds['all'] / 60:.1f} minutes; numbers and timings: {self.out}/summary.json.\n"
+            f"Everything took {sum(self.seconds.values()) / 60:.1f} minutes; numbers and timings: "
+            f"{self.out}/summary.json; this table: {self.out}/summary.md.\n"
             "Synthetic reports and tiny models: this shows that the path works, not that a model is fit for use.\n"
         )
         model = self.out / "models" / f"{BASES[-1]}-Q4_K_M.gguf"

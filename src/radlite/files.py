@@ -1,12 +1,13 @@
 """Files read with clear errors and written whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from radlite.errors import UserError
 MAX_TEXT_BYTES = 4 << 20
 """A report beyond 4 MiB is no report."""
 
+MAX_MODEL_TEXT_BYTES = 64 << 20
+"""A model's tokenizer.json has some 10 MiB."""
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -24,13 +28,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Raises `UserError` when the place cannot be written (missing rights, full disk).
     """
-    with _told(path):
+    with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
     part = Path(name)
     try:
-        with _told(path):
+        with told(path):
             yield part
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -46,12 +50,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     If the block raises, `folder` is as before. Raises `UserError` when the place cannot be written.
     """
-    with _told(folder):
+    with told(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         room = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
     new, old = room / folder.name, room / "old"
     try:
-        with _told(folder):
+        with told(folder):
             new.mkdir(mode=0o777 & ~_umask())
             yield new
             if folder.exists():
@@ -83,12 +87,17 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """Errors of the file system as a `UserError` that names `path`."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}. Free some space or choose another place.") from error
+        # The block may also read: what could not be read is named.
+        where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
+        advice = "Free some space or choose" if error.errno == errno.ENOSPC else "Choose"
+        raise UserError(
+            f"Cannot write {path}: {error.strerror or type(error).__name__}{where}. {advice} another place."
+        ) from error
 
 
 def _umask() -> int:
@@ -103,28 +112,34 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Read a JSON file; `what` names it in the error ("router file")."""
+def read_json(path: Path, what: str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping with these keys; `what` names it in the error ("router file")."""
     try:
-        return json.loads(read_text(path, what))
-    except json.JSONDecodeError as error:
-        raise UserError(f"The {what} {path} is not JSON (line {error.lineno}); make it again.") from error
+        value = json.loads(read_text(path, what, MAX_MODEL_TEXT_BYTES))
+    except (json.JSONDecodeError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise UserError(f"The {what} {path} is not JSON (line {line}); make it again.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"The {what} {path} is not a JSON mapping; make it again.")
+    if lacking := [key for key in keys if key not in value]:
+        raise UserError(f"The {what} {path} lacks {lacking[0]!r}; make it again.")
+    return value
 
 
-def read_text(path: Path, what: str) -> str:
-    """Read a UTF-8 text file of at most `MAX_TEXT_BYTES`; `what` names it in the error ("report")."""
+def read_text(path: Path, what: str, limit: int = MAX_TEXT_BYTES) -> str:
+    """Read a UTF-8 text file of at most `limit` bytes; `what` names it in the error ("report")."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_TEXT_BYTES + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise UserError(f"Cannot read the {what} {path}: {error.strerror}.") from error
-    return decode(data, f"{what} {path}")
+    return decode(data, f"{what} {path}", limit)
 
 
-def decode(data: bytes, what: str) -> str:
+def decode(data: bytes, what: str, limit: int = MAX_TEXT_BYTES) -> str:
     """The text in `data`, or a `UserError` that says why it is none."""
-    if len(data) > MAX_TEXT_BYTES:
-        raise UserError(f"The {what} is larger than {MAX_TEXT_BYTES >> 20} MiB; give one report as plain text.")
+    if len(data) > limit:
+        raise UserError(f"The {what} is larger than {limit >> 20} MiB; give a plain text of less.")
     if b"\0" in data:
         raise UserError(f"The {what} is a binary file; give plain UTF-8 text.")
     try:

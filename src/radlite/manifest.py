@@ -5,7 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from radlite.files import read_json, sha256, write_json
 
 NAME = "radlite.json"
 """File name of the manifest in a folder; a GGUF carries the same JSON under the key `radlite.manifest`."""
+
+ADAPTER = ("base", "base_hash", "template_hash")
+"""What the manifest of an adapter says of its base: where it is, and what its weights and its template are."""
 
 _VERSIONS_OF = ("torch", "transformers", "peft", "tokenizers", "gguf", "xllamacpp")
 
@@ -43,13 +46,15 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
     write_json(folder / NAME, manifest)
 
 
-def read(folder: Path, kind: str | None = None) -> dict[str, Any]:
-    """The manifest of `folder`; `UserError` if there is none or it describes something other than `kind`."""
+def read(folder: Path, kind: str | None = None, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """The manifest of `folder`; `UserError` if there is none, it is not of `kind`, or it lacks one of `keys`."""
     if not (folder / NAME).is_file():
         raise UserError(f"{folder} has no {NAME}: it was not made by radlite, or it is unfinished; make it again.")
-    manifest: dict[str, Any] = read_json(folder / NAME, "manifest")
+    manifest = read_json(folder / NAME, "manifest")
     if kind and manifest.get("kind") != kind:
         raise UserError(f"{folder} holds a {manifest.get('kind')}, but a {kind} is needed here.")
+    if lacking := [key for key in keys if key not in manifest]:
+        raise UserError(f"The manifest of {folder} lacks {lacking[0]!r}; make it again.")
     return manifest
 
 
@@ -59,7 +64,10 @@ def tuned_base(made: Mapping[str, Any]) -> str | None:
     A model that is tuned knows its tasks by their cue; any other is asked by full instruction.
     """
     merged = made.get("source") if made.get("kind") == "gguf" else made
-    return str(merged["base"]["name"]) if isinstance(merged, Mapping) and merged.get("kind") == "merged" else None
+    if not isinstance(merged, Mapping) or merged.get("kind") != "merged":
+        return None
+    base = merged.get("base")
+    return str(base["name"]) if isinstance(base, Mapping) and "name" in base else None
 
 
 def weights_hash(folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import tokenizers
 
 from radlite.errors import UserError
+from radlite.files import MAX_MODEL_TEXT_BYTES, read_text
 
 # The pattern by which Qwen2, Qwen2.5 and Qwen3 cut text before BPE (their tokenizer.json; llama.cpp calls it "qwen2").
 QWEN_PATTERN = (
@@ -40,7 +41,7 @@ class Tokenizer:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise UserError(f"{folder} has no tokenizer.json; give a folder with a whole model.")
-        return cls(path.read_text("utf-8"))
+        return cls(read_text(path, "tokenizer", MAX_MODEL_TEXT_BYTES))
 
     @classmethod
     def from_vocabulary(cls, tokens: list[str], merges: list[str], control: Mapping[str, int]) -> "Tokenizer":

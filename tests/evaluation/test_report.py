@@ -56,6 +56,11 @@ def test_columns_without_a_result_are_left_out() -> None:
     assert "TF-IDF" not in shown() and "router" in shown()
 
 
+def test_every_stage_and_number_of_shots_has_a_column() -> None:
+    text = markdown([*ALL, *result("tiny-qwen3", "quantized", shots=5)], {"tuned": "tuned", "quantized": "Q8_0"})
+    assert "| tuned | tuned 3-shot | Q8_0 | Q8_0 5-shot | router |" in text
+
+
 def test_both_bases_stand_below_each_other_and_shared_columns_once() -> None:
     lines = shown().splitlines()
     [first] = [line for line in lines if "tiny-qwen2.5" in line]
@@ -82,13 +87,17 @@ def test_two_results_for_one_cell_are_refused_rather_than_one_hidden() -> None:
 
 
 def test_summary_keeps_rows_and_facts_and_is_read_back(tmp_path: Path) -> None:
-    write_summary(tmp_path / "summary.json", ALL, {"seconds": {"train": 1.5}, "bytes": {"tiny.gguf": 10}})
+    write_summary(tmp_path, ALL, {"seconds": {"train": 1.5}, "bytes": {"tiny.gguf": 10}})
     content = json.loads((tmp_path / "summary.json").read_text("utf-8"))
     assert content["kind"] == "results" and content["seconds"] == {"train": 1.5} and content["bytes"]
     assert read_rows(tmp_path) == ALL == read_rows(tmp_path / "summary.json")
+    assert (tmp_path / "summary.md").read_text("utf-8") == markdown(ALL)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": 3}', '{"rows": [{"model": "a"}]}'])
+WRONG = json.dumps({"rows": [{**ALL[0], "value": "0.9"}]})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": 3}', '{"rows": [{"model": "a"}]}', WRONG])
 def test_a_broken_results_file_is_the_users_to_mend(tmp_path: Path, content: str) -> None:
     (tmp_path / "summary.json").write_text(content)
     with pytest.raises(UserError, match=r"summary\.json"):

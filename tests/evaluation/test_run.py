@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from radlite import manifest
+from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.errors import UserError
-from radlite.evaluation.metrics import rows
-from radlite.evaluation.run import answers, evaluate, evaluate_model, open_model
+from radlite.evaluation import selection
+from radlite.evaluation.metrics import Row, rows
+from radlite.evaluation.run import evaluate, evaluate_models, open_model
 from radlite.reader import Reader
 from radlite.runtime.scripted import ScriptedModel
 from radlite.tasks import Example
@@ -57,7 +59,12 @@ def test_every_item_is_answered_judged_and_counted(tmp_path: Path) -> None:
 
 def test_the_files_hold_the_answers_but_no_report(tmp_path: Path) -> None:
     answered = evaluate(reader(), items(), tmp_path)
-    assert answers(tmp_path / "m_staging.jsonl") + answers(tmp_path / "radiology_qa.jsonl") == answered
+    lines = [
+        json.loads(line)
+        for task in ("m_staging", "radiology_qa")
+        for line in (tmp_path / f"{task}.jsonl").read_text("utf-8").split("\n")[1:-1]
+    ]
+    assert lines == [json.loads(json.dumps(dataclasses.asdict(answer))) for answer in answered]
     text = (tmp_path / "m_staging.jsonl").read_text("utf-8")
     assert "no change" not in text and "goes on" not in text
     assert json.loads(text.splitlines()[1])["id"] == "test-0"
@@ -212,9 +219,17 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "corpus"
 
 
+def evaluated(
+    places: list[str], data: Path, out: Path, tasks: tuple[str, ...] = ("m_staging",), shots: int = 0, limit: int = 4
+) -> list[Row]:
+    asked = selection.sample([row for task in tasks for row in corpus.read(data, task, "test")], limit)
+    known = [row for task in tasks for row in corpus.read(data, task, "train")] if shots else []
+    return evaluate_models(places, asked, out, selection.shots(known, shots) if shots else {})
+
+
 def test_a_model_folder_is_evaluated_without_and_with_solved_examples(base: Path, data: Path, tmp_path: Path) -> None:
     for shots in (0, 3):
-        found = evaluate_model(str(base), data, tmp_path / "out", tasks=["m_staging"], shots=shots, limit=4)
+        found = evaluated([str(base)], data, tmp_path / "out", shots=shots)
         [accuracy] = [row for row in found if (row["metric"], row["slice"]) == ("accuracy", "all")]
         assert (accuracy["stage"], accuracy["shots"], accuracy["split"], accuracy["n"]) == ("base", shots, "test", 4)
         [unreadable] = [row for row in found if (row["metric"], row["slice"]) == ("unreadable", "all")]
@@ -222,12 +237,18 @@ def test_a_model_folder_is_evaluated_without_and_with_solved_examples(base: Path
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
-def test_all_tasks_of_the_corpus_are_evaluated_unless_some_are_named(base: Path, data: Path, tmp_path: Path) -> None:
-    found = evaluate_model(str(base), data, tmp_path / "out", split="validation", limit=2)
-    assert {(row["task"], row["split"]) for row in found} == {
-        ("m_staging", "validation"),
-        ("radiology_qa", "validation"),
-    }
+def test_two_models_of_one_base_are_told_apart_and_one_given_twice_is_refused(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(base, tmp_path / name)
+        made = manifest.describe("merged", base={"name": "the-base", "hash": "0"}, adapter={})
+        manifest.write(tmp_path / name, made)
+    places = [str(tmp_path / "one"), str(tmp_path / "two")]
+    found = evaluated(places, data, tmp_path / "out", limit=2)
+    assert {(row["model"], row["stage"]) for row in found} == {("the-base", "tuned"), ("two", "tuned")}
+    with pytest.raises(UserError, match="twice"):
+        evaluated([*places, places[1]], data, tmp_path / "again", limit=2)
 
 
 def test_what_was_tuned_is_asked_by_cue_and_named_after_its_base(base: Path, tmp_path: Path) -> None:
@@ -240,7 +261,8 @@ def test_what_was_tuned_is_asked_by_cue_and_named_after_its_base(base: Path, tmp
     adapter = tmp_path / "adapter"
     tuned = lora.attach(model, 4, 8, ["q_proj"], 0.0, False)
     assert isinstance(tuned, peft.PeftModel)
-    lora.save(tuned, adapter, {}, {"base": str(base)})
+    facts = {"base_hash": manifest.weights_hash(base), "template_hash": Renderer.from_folder(base).hash}
+    lora.save(tuned, adapter, {}, {"base": str(base), **facts})
     for place in (str(adapter), f"{base}+{adapter}"):
         opened = open_model(place)
         assert (opened.name, opened.stage, opened.style) == (base.name, "tuned", "cue")
@@ -249,6 +271,9 @@ def test_what_was_tuned_is_asked_by_cue_and_named_after_its_base(base: Path, tmp
     manifest.write(merged, manifest.describe("merged", base={"name": "the-base", "hash": "0"}, adapter={}))
     opened = open_model(str(merged))
     assert (opened.name, opened.stage, opened.style) == ("the-base", "tuned", "cue")
+    manifest.write(adapter, {**manifest.read(adapter), "base_hash": "another"})
+    with pytest.raises(UserError, match="other weights"):
+        open_model(str(adapter))
     manifest.write(adapter, {**manifest.read(adapter), "base": str(tmp_path / "gone")})
     with pytest.raises(UserError, match=r"BASE\+ADAPTER"):
         open_model(str(adapter))
@@ -265,9 +290,7 @@ def test_a_gguf_is_evaluated_at_the_stage_it_was_exported_at(
     manifest.write(folder, manifest.describe("merged", base={"name": "the-base", "hash": "0"}, adapter={}))
     gguf.write(folder, tmp_path / f"tuned-{kind}.gguf", kind)
     for name, expected in (("plain", (f"plain-{kind}", "base")), ("tuned", ("the-base", stage))):
-        found = evaluate_model(
-            str(tmp_path / f"{name}-{kind}.gguf"), data, tmp_path / "out", tasks=["m_staging"], limit=2
-        )
+        found = evaluated([str(tmp_path / f"{name}-{kind}.gguf")], data, tmp_path / "out", limit=2)
         assert {(row["model"], row["stage"]) for row in found} == {expected}
 
 

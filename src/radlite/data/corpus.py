@@ -78,7 +78,12 @@ def describe(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder} is not a corpus: it has no {NAME}; make one with radlite data build.")
     made = read_json(path, "corpus manifest")
-    if not (isinstance(made, dict) and made.get("kind") == "corpus" and isinstance(made.get("files"), dict)):
+    files = made.get("files")
+    if (
+        made.get("kind") != "corpus"
+        or not isinstance(files, dict)
+        or not all(isinstance(entry, dict) for entry in files.values())
+    ):
         raise UserError(f"{path} does not describe a corpus; make it again with radlite data build.")
     return made
 

@@ -1,9 +1,10 @@
 """Results as tables for people and as `summary.json` for programs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.text import Text
 from radlite import manifest
 from radlite.errors import UserError
 from radlite.evaluation.metrics import Row, Stage
-from radlite.files import read_json, write_json
+from radlite.files import atomic, read_json, write_json
 from radlite.tasks import named
 
 
@@ -27,17 +28,7 @@ class Column:
     model: str | None = None
 
 
-COLUMNS = (
-    Column("majority", "baseline", model="majority"),
-    Column("TF-IDF", "baseline", model="tfidf"),
-    Column("base", "base"),
-    Column("base 3-shot", "base", shots=3),
-    Column("tuned", "tuned"),
-    Column("tuned 3-shot", "tuned", shots=3),
-    Column("tuned Q4_K_M", "quantized"),
-    Column("router", "ensemble", model="router"),
-)
-"""What a table shows, as far as there are rows for it."""
+_STAGES: Final[dict[Stage, str]] = {"base": "base", "tuned": "tuned", "quantized": "tuned quantized"}
 
 NOTE = (
     "Under each value its 95 % interval: Wilson's for shares of right answers, bootstrap over items otherwise. n is "
@@ -81,15 +72,16 @@ class _Entry:
 
 
 def table(
-    rows: Sequence[Row], columns: Sequence[Column] = COLUMNS, metrics: Sequence[str] = (), slice: str = "all"
+    rows: Sequence[Row], titles: Mapping[Stage, str] = _STAGES, metrics: Sequence[str] = (), slice: str = "all"
 ) -> Table:
     """A rich table for a terminal: for each task one entry a base model, its value over the interval.
 
-    Without `metrics` each task shows its primary one. Columns without a row are left out. With one base model the
-    table is 80 columns wide at most, with several 105. Raises `UserError` if two rows claim one cell, as those of two
-    splits do.
+    There is a column for each baseline, each stage by its name in `titles` and number of shots, and the router, as far
+    as there are rows for it. Without `metrics` each task shows its primary one. With one base model and what the demo
+    measures the table is 80 columns wide at most, with several 105. Raises `UserError` if two rows claim one cell, as
+    those of two splits do.
     """
-    entries, columns = _entries(rows, columns, metrics, slice)
+    entries, columns = _entries(rows, _columns(rows, titles), metrics, slice)
     alone = len(entries[0].models) == 1 if entries else True
     result = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     result.add_column("task\nmetric, n", overflow="fold", max_width=12 if alone else None)
@@ -107,16 +99,34 @@ def table(
     return result
 
 
-def show(console: Console, rows: Sequence[Row], metrics: Sequence[str] = ()) -> None:
+def _columns(rows: Iterable[Row], titles: Mapping[Stage, str]) -> list[Column]:
+    """What a table of `rows` may show, in its order."""
+    there = sorted({(row["stage"], row["shots"]) for row in rows}, key=lambda key: key[1])
+    return [
+        Column("majority", "baseline", model="majority"),
+        Column("TF-IDF", "baseline", model="tfidf"),
+        *(
+            Column(f"{title} {shots}-shot" if shots else title, stage, shots)
+            for stage, title in titles.items()
+            for found, shots in there
+            if found == stage
+        ),
+        Column("router", "ensemble", model="router"),
+    ]
+
+
+def show(
+    console: Console, rows: Sequence[Row], titles: Mapping[Stage, str] = _STAGES, metrics: Sequence[str] = ()
+) -> None:
     """Print the results: one table, or one for each base model where the terminal is too narrow for one."""
     models = [row["model"] for row in rows if row["stage"] not in ("baseline", "ensemble")]
     if console.width >= WIDE or len(set(models)) < 2:
-        console.print(table(rows, metrics=metrics))
+        console.print(table(rows, titles, metrics))
     else:
         for model in dict.fromkeys(models):
             console.print(f"\n{model}", style="bold")
             others = set(models) - {model}
-            console.print(table([row for row in rows if row["model"] not in others], metrics=metrics))
+            console.print(table([row for row in rows if row["model"] not in others], titles, metrics))
     console.print(NOTE, style="dim")
 
 
@@ -131,12 +141,12 @@ def _stacked(entry: _Entry, row: Row | None) -> Text:
 
 
 def markdown(
-    rows: Sequence[Row], columns: Sequence[Column] = COLUMNS, metrics: Sequence[str] = (), slice: str = "all"
+    rows: Sequence[Row], titles: Mapping[Stage, str] = _STAGES, metrics: Sequence[str] = (), slice: str = "all"
 ) -> str:
     """The same as a Markdown table, one line for each task, metric and base model, and the note below it."""
-    entries, columns = _entries(rows, columns, metrics, slice)
-    titles = ["task", "metric", "n", "model", *(column.title for column in columns)]
-    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * 4}{'---:|' * len(columns)}"]
+    entries, columns = _entries(rows, _columns(rows, titles), metrics, slice)
+    heads = ["task", "metric", "n", "model", *(column.title for column in columns)]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * 4}{'---:|' * len(columns)}"]
     for entry in entries:
         head = [entry.task, entry.metric, entry.n]
         for model, cells in entry.lines(columns):
@@ -195,17 +205,29 @@ def _failures(task: str, found: Mapping[tuple[str, str], Mapping[tuple[str, int,
     return said
 
 
-def write_summary(path: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
-    """Write `summary.json`, atomically: a manifest with `facts` (timings, file sizes, seeds) and the result rows."""
-    write_json(path, {**manifest.describe("results", **facts), "rows": list(rows)})
+def write_summary(
+    folder: Path,
+    rows: Sequence[Row],
+    facts: Mapping[str, Any],
+    metrics: Sequence[str] = (),
+    titles: Mapping[Stage, str] = _STAGES,
+) -> None:
+    """Write the results into `folder`, each file atomically.
+
+    `summary.json`: a manifest with `facts` (timings, file sizes, seeds) and the result rows; `summary.md`: their table.
+    """
+    write_json(folder / "summary.json", {**manifest.describe("results", **facts), "rows": list(rows)})
+    with atomic(folder / "summary.md") as part:
+        part.write_text(markdown(rows, titles, metrics), "utf-8")
 
 
 def read_rows(path: Path) -> list[Row]:
     """The result rows in a `summary.json`, or in the folder that holds one."""
     path = path / "summary.json" if path.is_dir() else path
-    content = read_json(path, "results file")
-    rows = content.get("rows") if isinstance(content, dict) else None
-    keys = Row.__required_keys__
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and keys <= row.keys() for row in rows):
-        raise UserError(f"{path} has no result rows; make it with radlite evaluate.")
-    return rows
+    import pydantic
+
+    try:
+        content = json.dumps(read_json(path, "results file").get("rows"))
+        return pydantic.TypeAdapter(list[Row]).validate_json(content, strict=True)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{path} has no result rows; make it with radlite evaluate.") from error

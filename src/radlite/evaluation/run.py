@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from radlite import manifest
-from radlite.data import corpus
+from radlite.chat import demand_base
 from radlite.errors import UserError
-from radlite.evaluation import selection
 from radlite.evaluation.metrics import Answered, Row, Stage, grade, rows
 from radlite.files import exclusive, sha256
 from radlite.manifest import text_hash, weights_hash
@@ -136,15 +135,6 @@ def _difference(whole: bytes, header: dict[str, Any]) -> str:
     return f"holds answers of another evaluation (different {', '.join(names)})"
 
 
-def answers(path: Path) -> list[Answered]:
-    """The answers in a file that `evaluate` wrote; a last line cut short is passed over."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"Cannot read the answers {path}: {error.strerror}.") from error
-    return list(_parsed(path, content[: content.rfind(b"\n") + 1]))
-
-
 def _parsed(path: Path, content: bytes) -> Iterator[Answered]:
     for number, line in enumerate(content.splitlines()[1:], start=2):
         try:
@@ -185,11 +175,9 @@ def open_model(place: str) -> Opened:
         return _open_gguf(path)
     if path.is_dir():
         made = manifest.read(path) if (path / manifest.NAME).is_file() else {}
-        return (
-            _open_adapter(Path(str(made["base"])), path) if made.get("kind") == "adapter" else _open_folder(path, made)
-        )
+        return _open_adapter("", path) if made.get("kind") == "adapter" else _open_folder(path, made)
     if plus and Path(base).is_dir() and Path(adapter).is_dir():
-        return _open_adapter(Path(base), Path(adapter))
+        return _open_adapter(base, Path(adapter))
     raise UserError(f"There is no model {place}; give a GGUF file, a model folder, an adapter folder or BASE+ADAPTER.")
 
 
@@ -214,37 +202,46 @@ def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:
     return Opened(model, folder.resolve().name, "base", "instruction", identity)
 
 
-def _open_adapter(base: Path, adapter: Path) -> Opened:
+def _open_adapter(base: str, adapter: Path) -> Opened:
     from radlite.runtime import hf
+    from radlite.training.trainer import base_folder
 
-    if not base.is_dir():
-        raise UserError(f"The base {base} of the adapter {adapter} is not there; give both as BASE+ADAPTER.")
-    identity = text_hash([weights_hash(base), weights_hash(adapter)])
-    return Opened(hf.open_model(base, adapter), base.resolve().name, "tuned", "cue", identity)
+    made = manifest.read(adapter, "adapter", manifest.ADAPTER)
+    try:
+        folder = base_folder(base or str(made["base"]))
+    except UserError as error:
+        raise UserError(
+            f"The base of the adapter {adapter} is not there; give both as BASE+ADAPTER. {error}"
+        ) from error
+    demand_base(made, adapter, folder)
+    identity = text_hash([weights_hash(folder), weights_hash(adapter)])
+    return Opened(hf.open_model(folder, adapter), folder.resolve().name, "tuned", "cue", identity)
 
 
-def evaluate_model(
-    place: str,
-    data: Path,
+def evaluate_models(
+    places: Sequence[str],
+    items: Sequence[Example],
     out: Path,
-    split: str = "test",
-    tasks: Sequence[str] = (),
-    shots: int = 0,
-    limit: int | None = 500,
-    seed: int = 0,
+    shots: Mapping[str, Sequence[Example]] | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Evaluate the model at `place` on a split of the corpus `data`: result rows, answers under `out`.
+    """Evaluate the model at each of `places` on `items`, which are of one split: result rows, answers under `out`.
 
-    At most `limit` items of each of `tasks` (none: all of the corpus), drawn by `seed`; `shots` solved examples from
-    the training split. Continues what an earlier call left in `out`. Raises `UserError` as its parts do.
+    `shots` are solved examples by task, as many for each. A model bears the name of its base; a second one of the same
+    base and stage that of its own file or folder. Continues what an earlier call left in `out`. Raises `UserError` as
+    its parts do, and if two models would bear one name.
     """
-    items = [row for task in tasks or (None,) for row in corpus.read(data, task, split)]
-    asked = dict.fromkeys(row.task for row in items) if shots else {}
-    solved = selection.shots([row for task in asked for row in corpus.read(data, task, "train")], shots, seed)
-    opened = open_model(place)
-    with contextlib.closing(opened.model):
-        folder = out / f"{opened.model.name}-{opened.stage}-{shots}-{split}"
-        reader = Reader(opened.model, opened.style, solved)
-        answered = evaluate(reader, selection.sample(items, limit, seed), folder, opened.identity, progress)
-    return rows(answered, opened.name, opened.stage, shots)
+    found: list[Row] = []
+    names: set[tuple[str, Stage]] = set()
+    count = max(map(len, shots.values())) if shots else 0
+    for place in places:
+        opened = open_model(place)
+        with contextlib.closing(opened.model):
+            name = opened.model.name if (opened.name, opened.stage) in names else opened.name
+            if (name, opened.stage) in names:
+                raise UserError(f"{place} is given twice, or two models are called {name}; rename one.")
+            names.add((name, opened.stage))
+            folder = out / f"{opened.model.name}-{opened.stage}-{count}-{items[0].split}"
+            answered = evaluate(Reader(opened.model, opened.style, shots), items, folder, opened.identity, progress)
+        found += rows(answered, name, opened.stage, count)
+    return found

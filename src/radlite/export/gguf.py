@@ -39,8 +39,7 @@ def write(folder: Path, out: Path, kind: str = "F16", threads: int | None = None
     Memory: a few blocks of one tensor, and that tensor encoded. The file appears whole or not at all. Raises
     `UserError` for another architecture, weights that are missing, damaged or not finite, and a full disk.
     """
-    if kind not in KINDS:
-        raise UserError(f"There is no kind of GGUF called {kind!r}; choose from {', '.join(KINDS)}.")
+    demand_kind(kind)
     config = settings(folder)
     sources = tensors(folder, config)
     types = {name: _type(name, tensor, kind, config) for name, tensor in sources.items()}
@@ -55,6 +54,12 @@ def write(folder: Path, out: Path, kind: str = "F16", threads: int | None = None
     return out
 
 
+def demand_kind(kind: str) -> None:
+    """Raise `UserError` unless `kind` is one of `KINDS`."""
+    if kind not in KINDS:
+        raise UserError(f"There is no kind of GGUF called {kind!r}; choose from {', '.join(KINDS)}.")
+
+
 def _encoded(tensor: Tensor, type: gguf.GGMLQuantizationType, block: tuple[int, int]) -> NDArray[np.uint8]:
     values = tensor.read(*block)
     if type == gguf.GGMLQuantizationType.F16 and np.abs(values).max() >= _TOO_LARGE:
@@ -64,7 +69,7 @@ def _encoded(tensor: Tensor, type: gguf.GGMLQuantizationType, block: tuple[int, 
 
 def settings(folder: Path) -> dict[str, Any]:
     """The folder's config.json. Raises `UserError` for a model that this module does not know how to write."""
-    config: dict[str, Any] = read_json(folder / "config.json", "model configuration")
+    config = read_json(folder / "config.json", "model configuration")
     names = config.get("architectures") or ["unnamed"]
     if names[0] not in FAMILIES:
         raise UserError(f"{folder} is a {names[0]}; only {' and '.join(FAMILIES)} can be exported.")
@@ -81,8 +86,8 @@ def settings(folder: Path) -> dict[str, Any]:
     try:
         config["rope_theta"] = float(rope["rope_theta"] if "rope_theta" in rope else config["rope_theta"])
         config["head_dim"] = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        for name in ("vocab_size", "intermediate_size", "num_hidden_layers", "num_key_value_heads", "rms_norm_eps",
-                     "max_position_embeddings"):  # fmt: skip
+        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                     "num_key_value_heads", "rms_norm_eps", "max_position_embeddings"):  # fmt: skip
             config[name] = config[name] + 0
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise UserError(f"The config.json in {folder} is incomplete ({error}); get the model again.") from error

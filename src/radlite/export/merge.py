@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from radlite import manifest
-from radlite.chat import Renderer
+from radlite.chat import demand_base
 from radlite.errors import UserError
 from radlite.export import weights
 from radlite.export.weights import Array, Tensor
@@ -39,10 +39,10 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
     merge at `out` is replaced. Raises `UserError` for another base or template, and for an adapter that a plain merge
     cannot express (DoRA, trained biases or embeddings, ranks that differ).
     """
-    facts = manifest.read(adapter, "adapter")
+    facts = manifest.read(adapter, "adapter", manifest.ADAPTER)
     base = base or _base(facts["base"])
     sources = weights.read(base)
-    _same_base(facts, adapter, base)
+    demand_base(facts, adapter, base)
     scale = _scale(adapter)
     changes = _changes(adapter, sources)
     _vacant(out, (adapter, base))
@@ -80,17 +80,8 @@ def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _same_base(facts: dict[str, Any], adapter: Path, base: Path) -> None:
-    if not (base / "config.json").is_file():
-        raise UserError(f"{base} has no config.json; give the folder of the base that {adapter} was trained on.")
-    if manifest.weights_hash(base) != facts["base_hash"]:
-        raise UserError(f"{adapter} was trained on other weights than {base} holds; give the base it was trained on.")
-    if Renderer.from_folder(base).hash != facts["template_hash"]:
-        raise UserError(f"{adapter} was trained with another chat template than {base} has; give its own base.")
-
-
 def _scale(adapter: Path) -> float:
-    settings = read_json(adapter / "adapter_config.json", "adapter settings")
+    settings = read_json(adapter / "adapter_config.json", "adapter settings", ("r", "lora_alpha"))
     method = settings.get("peft_type")
     if method != "LORA":
         raise UserError(f"{adapter} is a {method} adapter; only LoRA can be merged.")
@@ -112,7 +103,7 @@ def _changes(adapter: Path, sources: dict[str, Tensor]) -> dict[str, tuple[Tenso
         if not match or f"{match[1]}.weight" not in sources:
             raise UserError(f"{adapter} changes {name}, which the base does not have as a matrix of its own.")
         found.setdefault(f"{match[1]}.weight", {})[match[2]] = tensor
-    rank = read_json(adapter / "adapter_config.json", "adapter settings")["r"]
+    rank = read_json(adapter / "adapter_config.json", "adapter settings", ("r",))["r"]
     changes = {}
     for name, pair in found.items():
         rows, columns = sources[name].shape

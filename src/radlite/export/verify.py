@@ -157,10 +157,15 @@ def _tensors(path: Path, folder: Path, config: dict[str, Any]) -> Check:
     """Every tensor, decoded by the `gguf` package, against the folder's; a block at a time."""
     sources = gguf.tensors(folder, config)
     worst = dict.fromkeys(sources, math.inf)  # until it is found
-    for name, type, data in gguf.read(path):
-        if type not in LOSS:
-            raise UserError(f"{path} holds {name} as {type.name}, which verify cannot judge; export it with radlite.")
-        worst[name] = _error(sources[name], type, data) if name in sources else math.inf
+    try:
+        for name, type, data in gguf.read(path):
+            if type not in LOSS:
+                raise UserError(
+                    f"{path} holds {name} as {type.name}, which verify cannot judge; export it with radlite."
+                )
+            worst[name] = _error(sources[name], type, data) if name in sources else math.inf
+    except (ValueError, LookupError, TypeError) as error:  # what the gguf package makes of a damaged table of tensors
+        return Check("tensors", False, f"cannot be read ({error.__class__.__name__})", "the folder's, each within 1.00")
     wrong = [name for name, error in worst.items() if not error <= 1]
     measured = f"{len(worst)} tensors, largest error {max(worst.values()):.2f} of what its type may lose"
     if wrong:

@@ -79,7 +79,9 @@ class TrainConfig(pydantic.BaseModel):
         description="How packed rows are kept apart: segments attends to each by itself, sdpa masks the whole pack.",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; unset: PyTorch's own choice.")
-    seed: int = Field(0, ge=0, description="Seed of the adapter's start, the order of the rows and the dropout.")
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="Seed of the adapter's start, the order of the rows and the dropout."
+    )
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
@@ -124,7 +126,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
             raise UserError(f"Cannot read {override!r} on {_COMMAND_LINE}; write a setting as key=value.")
         try:
             values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise UserError(f"Cannot read the value of {key!r} on {_COMMAND_LINE}; write it as in YAML.") from error
         sources[key.strip()] = _COMMAND_LINE
     try:
@@ -178,6 +180,8 @@ def _sentence(problem: Any, sources: dict[str, str], path: Path) -> str:
         return f"unknown setting {key!r} in {where}; {hint}"
     if problem["type"] == "missing":
         return f"The setting {key!r} is missing in {where}; add it, or give {key}=... on {_COMMAND_LINE}."
+    if problem["type"] == "too_short":
+        return f"The setting {key!r} in {where} must name at least one, but it is an empty list."
     if limit := _limit(problem):
         return f"The setting {key!r} in {where} must be {limit}, but it is {problem['input']!r}."
     expected = _kind(TrainConfig.model_fields[key].annotation)

@@ -17,13 +17,14 @@ import rich.progress
 import torch
 import transformers
 import transformers.trainer_callback
+from safetensors import SafetensorError
 
 from radlite import manifest
 from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.data.mixture import mix
 from radlite.errors import UserError
-from radlite.files import exclusive
+from radlite.files import exclusive, told
 from radlite.tasks import Example
 from radlite.training import batches, lora
 from radlite.training.batches import Row, Sample
@@ -39,6 +40,9 @@ VALIDATION_ITEMS = 32
 """Rows of each task by which the validation loss is measured; enough to see a trend, cheap enough to look often."""
 
 _LOG_EVERY = 10
+
+_NO_ROOM = 64 << 20
+"""Bytes left on a disk at which a checkpoint that could not be written is put down to it."""
 
 
 def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> Path:
@@ -60,28 +64,33 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "corpus": corpus.describe(config.corpus).get("data"),
             "recipe": config.model_dump(mode="json"),
         }
-        run = _identity(config, facts)
+        bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
+        run = _identity(config, facts, bf16)
         if _finished(config.out, run, resume):
             return config.out
         work = config.out.with_name(f"{config.out.name}.training")
         checkpoint, step = _newest(work, run, resume)
         rows, validation, excluded = _data(config, base)
         transformers.set_seed(config.seed)
-        bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
         model = _model(config, base, bf16)
         _open_log(work, step)
         arguments = _arguments(config, work, len(rows), bool(validation))
         trainer = _Trainer(model, arguments, rows, validation, bf16=bf16, run=run, progress=progress)
         try:
             # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
-            with peft.helpers.disable_input_dtype_casting(trainer.model, active=trainer.bf16):
+            with peft.helpers.disable_input_dtype_casting(trainer.model, active=trainer.bf16), told(work):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except (SafetensorError, RuntimeError) as error:
+            # The writers of checkpoints have errors of their own for a full disk, and RuntimeError means much else.
+            if shutil.disk_usage(work).free > _NO_ROOM:
+                raise
+            raise UserError(f"The disk of {work} is full; free some space, then go on with --resume.") from error
         finally:
             trainer.close()
         facts |= {
             "run": run,
             "steps": trainer.state.global_step,
-            "losses": {"training": trainer.last_loss, "validation": trainer.validation_losses},
+            "losses": _last_losses(work / LOG),
             "excluded": dict(Counter(row["task"] for row in excluded)),
             "target_share": _target_share(rows),
         }
@@ -109,10 +118,17 @@ def base_folder(base: str) -> Path:
         ) from error
 
 
-def _identity(config: TrainConfig, facts: Mapping[str, Any]) -> str:
+def _identity(config: TrainConfig, facts: Mapping[str, Any], bf16: bool) -> str:
     """Digest of all that the weights depend on; where things stand and how many threads work is not part of it."""
     settings = config.model_dump(mode="json", exclude={"base", "corpus", "out", "threads"})
-    return manifest.text_hash([settings, facts["base_hash"], facts["template_hash"], facts["corpus"]])
+    return manifest.text_hash([settings, facts["base_hash"], facts["template_hash"], facts["corpus"], bf16])
+
+
+def _last_losses(log: Path) -> dict[str, Any]:
+    """The last training loss and the last validation losses of the log, whichever process wrote them."""
+    entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    last = {name: entry[name] for entry in entries for name in ("loss", "validation") if name in entry}
+    return {"training": last.get("loss"), "validation": last.get("validation", {})}
 
 
 def _finished(out: Path, run: str, resume: bool) -> bool:
@@ -133,7 +149,7 @@ def _newest(work: Path, run: str, resume: bool) -> tuple[Path | None, int]:
         if not (folder / manifest.NAME).is_file():
             shutil.rmtree(folder)
             continue
-        made = manifest.read(folder, "checkpoint")
+        made = manifest.read(folder, "checkpoint", ("run", "step"))
         if made["run"] != run:
             raise UserError(f"{work} is a run of another recipe, base or corpus; restore these, or delete the folder.")
         whole[made["step"]] = folder
@@ -159,7 +175,7 @@ def _data(config: TrainConfig, base: Path) -> tuple[list[Row], dict[str, list[Ro
     if "tasks" not in config.model_fields_set:
         weights = {task: weight for task, weight in weights.items() if task in corpus.tasks(config.corpus)}
     renderer = Renderer.from_folder(base)
-    context = transformers.AutoConfig.from_pretrained(base, local_files_only=True).max_position_embeddings
+    context = _loaded(transformers.AutoConfig, base).max_position_embeddings
     longest = min(config.max_tokens, context)
     examples = [row for task in weights for row in _some(config, task, "train", config.limit_per_task)]
     samples, excluded = batches.encode(examples, renderer, longest)
@@ -215,13 +231,20 @@ def _target_share(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _model(config: TrainConfig, base: Path, bf16: bool) -> Any:
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+    model = _loaded(
+        transformers.AutoModelForCausalLM,
         base,
         dtype=torch.bfloat16 if bf16 else torch.float32,
         attn_implementation="radlite_segments" if config.attention == "segments" else "sdpa",
-        local_files_only=True,
     )
     return lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora)
+
+
+def _loaded(kind: Any, base: Path, **settings: Any) -> Any:
+    try:
+        return kind.from_pretrained(base, local_files_only=True, **settings)
+    except Exception as error:  # the libraries below raise anything for a damaged file, bare Exception included
+        raise UserError(f"Cannot load the base in {base} ({type(error).__name__}); get it again.") from error
 
 
 def _arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any:
@@ -286,7 +309,6 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
         self.bf16 = bf16
         self.run = run
-        self.last_loss = float("nan")
         self.validation_losses: dict[str, float] = {}
         self.tokens = 0
         self.idle_seconds = 0.0
@@ -363,10 +385,10 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
             now, seconds = time.perf_counter(), trainer.idle_seconds
             speed = (trainer.tokens - self.since[1]) / (now - self.since[0] - seconds)
             self.since, trainer.idle_seconds = (now, trainer.tokens), 0.0
-            trainer.last_loss = round(logs["loss"], 6)
-            trainer.bar.update(trainer.line, loss=trainer.last_loss)
+            loss = round(logs["loss"], 6)
+            trainer.bar.update(trainer.line, loss=loss)
             kept = {name: logs[name] for name in ("learning_rate", "grad_norm") if name in logs}
-            entry = {"step": state.global_step, "loss": trainer.last_loss, **kept, "tokens_per_second": round(speed)}
+            entry = {"step": state.global_step, "loss": loss, **kept, "tokens_per_second": round(speed)}
             trainer.note(entry)
         elif losses := {name[5:-5]: value for name, value in logs.items() if name.startswith("eval_")}:
             self.trainer.note({"step": state.global_step, "validation": losses})
