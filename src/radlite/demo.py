@@ -25,6 +25,16 @@ from radlite.tasks import TASKS, Example
 BASES = ("tiny-qwen2.5", "tiny-qwen3")
 SHOTS = 3
 _SECONDS = "seconds.json"
+_WEIGHTS = {
+    **dict.fromkeys(TASKS, 1.0),
+    "rads_assignment": 2.0,
+    "n_staging": 2.0,
+    "radiology_nli": 1.5,
+    "radiology_ner": 1.5,
+    "temporal_comparison": 1.5,
+}
+"""How often an epoch shows a row: more often where the validation loss showed that a task is learned late."""
+
 _TITLES: Final[dict[metrics.Stage, str]] = {"base": "base", "tuned": "tuned", "quantized": "tuned Q4_K_M"}
 
 
@@ -39,7 +49,7 @@ class Scale:
     verified: int
 
 
-FULL = Scale(train=1000, validation=40, test=50, steps=400, verified=8)
+FULL = Scale(train=1000, validation=40, test=50, steps=500, verified=8)
 FAST = Scale(train=60, validation=4, test=6, steps=10, verified=2)
 
 
@@ -148,7 +158,8 @@ class _Demo:
             max_steps=self.scale.steps,
             max_tokens=1024,
             rows_per_step=1,
-            length_balance=0.5,
+            tasks=_WEIGHTS,
+            length_balance=0.75,
             evaluate_every=every,
             save_every=every,
         )
