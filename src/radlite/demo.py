@@ -1,5 +1,8 @@
 """The whole path once, on the tiny bases and sample data: what the paper claims, at a size for a laptop."""
 
+import os
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -248,10 +251,22 @@ class _Demo:
             "Synthetic reports and tiny models: this shows that the path works, not that a model is fit for use.\n"
         )
         model = self.out / "models" / f"{BASES[-1]}-Q4_K_M.gguf"
+        base = _shown(base_folder(BASES[-1]))
         self.console.print("Try next:")
         for command in (
-            f"radlite read {self.out}/report.txt --task rads_assignment --model {model}",
-            f"radlite data show {self.out}/corpus --task temporal_comparison --base {base_folder(BASES[-1])}",
-            "radlite train recipes/qwen3-4b.yaml    # with a GPU and your own corpus; see docs/training.md",
+            f"read {self.out}/report.txt --task rads_assignment --model {model}",
+            f"data show {self.out}/corpus --task temporal_comparison --base {base}",
+            "train recipes/qwen3-4b.yaml    # with a GPU and your own corpus; see docs/training.md",
         ):
-            self.console.print(f"  {command}", highlight=False, soft_wrap=True)
+            self.console.print(f"  {_program()} {command}", highlight=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """How this installation's `radlite` is called from here: by name if the shell finds it, else by its place."""
+    beside = Path(sys.executable).with_name("radlite")
+    return _shown(beside) if beside.exists() and shutil.which("radlite") != str(beside) else "radlite"
+
+
+def _shown(path: Path) -> str:
+    """The path as short as a user here would write it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
