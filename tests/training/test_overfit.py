@@ -62,7 +62,7 @@ def test_sixteen_rows_of_every_task_are_learned_to_the_letter(name: str, tmp_pat
     adapter = train(
         TrainConfig(
             base=str(base), corpus=tmp_path / "corpus", out=tmp_path / "adapter", learning_rate=2e-3, warmup=0.05,
-            tasks=dict.fromkeys(TASKS, 1.0), epochs=80, max_tokens=1024, rows_per_step=1,
+            tasks=dict.fromkeys(TASKS, 1.0), epochs=45, max_tokens=1024, rows_per_step=1,
         ),
         progress=False,
     )  # fmt: skip
