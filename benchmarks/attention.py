@@ -1,53 +1,64 @@
-"""Attention of packed training rows on a CPU: plain products against the fused kernel, by length of the samples.
+"""Training steps on a CPU with plain attention for short samples against the fused kernel for all.
 
-`python benchmarks/attention.py` prints seconds forward and backward of both in one run, and their ratio. The shapes are
-those of the tiny bases; `--heads 16 --groups 2 --size 128` are those of Qwen2.5-3B. `radlite.training.batches.SHORT` is
-where the project changes from one to the other.
+`python benchmarks/attention.py` runs the same packed rows of the sample corpus through tiny-qwen3 with a LoRA adapter,
+forward and backward, for several values of `radlite.training.batches.SHORT`, in turn and in one process, and prints the
+seconds of a row of 2,048 tokens and the ratio to the fused kernel alone (SHORT = 0).
 """
 
 import argparse
+import random
 import statistics
 import time
 
+import peft.helpers
 import torch
+import transformers
 
-from radlite.training import batches
+from radlite.chat import Renderer
+from radlite.data import sample
+from radlite.demo import base_folder
+from radlite.tasks import TASKS
+from radlite.training import batches, lora
+from radlite.training.config import PROJECTIONS
 
-
-def seconds(lengths: list[int], heads: int, groups: int, size: int, short: int, repeats: int) -> float:
-    """Median seconds of one pass, forward and backward, with plain products for samples of at most `short` tokens."""
-    generator = torch.Generator().manual_seed(0)
-    query, key, value = (
-        torch.randn(1, count, sum(lengths), size, generator=generator).bfloat16().requires_grad_()
-        for count in (heads, groups, groups)
-    )
-    usual, batches.SHORT = batches.SHORT, short
-    times = []
-    try:
-        for _ in range(repeats + 1):
-            begun = time.perf_counter()
-            batches.segments(None, query, key, value, None, lengths=lengths)[0].sum().backward()
-            times.append(time.perf_counter() - begun)
-    finally:
-        batches.SHORT = usual
-    return statistics.median(times[1:])  # the first one warms up
+VALUES = (0, 128, 256, 512, 1024)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=2048, help="tokens of a packed row")
-    parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--groups", type=int, default=2, help="heads of keys and values")
-    parser.add_argument("--size", type=int, default=64, help="width of a head")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--rows", type=int, default=14, help="packed rows")
+    parser.add_argument("--repeats", type=int, default=3)
     settings = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads, {settings.tokens} tokens in bf16, milliseconds forward and backward")
-    print("tokens a sample    plain    fused    fused/plain")
-    for length in (64, 128, 256, 512, 1024):
-        lengths = [length] * (settings.tokens // length)
-        shape = (settings.heads, settings.groups, settings.size)
-        plain, fused = (seconds(lengths, *shape, short, settings.repeats) for short in (length, 0))
-        print(f"{length:15d} {plain * 1e3:8.1f} {fused * 1e3:8.1f} {fused / plain:14.2f}")
+    base = base_folder("tiny-qwen3")
+    examples = [example for task in TASKS for example in sample.examples(task, "train", 60)]
+    random.Random(0).shuffle(examples)
+    samples, _ = batches.encode(examples, Renderer.from_folder(base), 1024)
+    rows = batches.pack(list(samples.values()), 2048)[: settings.rows]
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.bfloat16, attn_implementation="radlite_segments"
+    )
+    model = lora.attach(model, 64, 128, PROJECTIONS, 0.0, False).train()
+
+    def seconds(row: batches.Row, short: int) -> float:
+        batches.SHORT = short
+        begun = time.perf_counter()
+        batches.loss(model, batches.collate([row]), bf16=True).backward()
+        model.zero_grad()
+        return time.perf_counter() - begun
+
+    times: dict[int, list[float]] = {short: [] for short in VALUES}
+    with peft.helpers.disable_input_dtype_casting(model, active=True):
+        for short in VALUES:  # warms up
+            seconds(rows[0], short)
+        for _ in range(settings.repeats):
+            for row in rows:
+                for short in VALUES:
+                    times[short].append(seconds(row, short))
+    fused = statistics.median(times[0])
+    print(f"{torch.get_num_threads()} threads, {len(rows)} rows of up to 2,048 tokens, {settings.repeats} times each")
+    for short in VALUES:
+        median = statistics.median(times[short])
+        print(f"SHORT = {short:4d}: {median:.3f} s a row, {fused / median:.2f} times as fast as the fused kernel alone")
 
 
 if __name__ == "__main__":
