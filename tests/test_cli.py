@@ -127,7 +127,9 @@ def test_what_may_not_be_opened_is_named(model: Path, tmp_path: Path) -> None:
 
 def test_interrupting_ends_with_130_and_no_traceback(model: Path) -> None:
     command = [sys.executable, "-c", "from radlite.cli import main; main()", "read", "-", "--task", "m_staging"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # Where the tests run in the background, the signal would be ignored.
+    process = subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert process.stdin
     process.stdin.write(REPORT.encode())
     process.stdin.flush()

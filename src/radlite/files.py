@@ -130,7 +130,9 @@ def read_text(path: Path, what: str, limit: int = MAX_TEXT_BYTES) -> str:
     """Read a UTF-8 text file of at most `limit` bytes; `what` names it in the error ("report")."""
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            # Python sets aside as much as is asked for: of a file, no more than it has.
+            size = os.fstat(file.fileno()).st_size if path.is_file() else limit
+            data = file.read(min(size, limit) + 1)
     except OSError as error:
         raise UserError(f"Cannot read the {what} {path}: {error.strerror}.") from error
     return decode(data, f"{what} {path}", limit)
