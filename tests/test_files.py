@@ -1,13 +1,15 @@
 """Claims about writing: whole or not at all, and one process at a time."""
 
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from radlite.errors import UserError
-from radlite.files import atomic_folder, exclusive
+from radlite.files import atomic_folder, exclusive, read_text
 
 _HOLDER = """
 import sys, time
@@ -57,3 +59,19 @@ def test_a_place_is_for_one_process_at_a_time_and_free_when_that_dies(tmp_path: 
     holder.communicate()
     with exclusive(tmp_path / "out"):
         pass
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    pipe, text = tmp_path / "pipe", "No pleural effusion.\n" * 150_000
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert read_text(pipe, "report") == text
+    writer.join()
+
+
+def test_what_says_it_is_empty_is_read_to_its_end_too() -> None:
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        pytest.skip("only Linux has files that do not say their size")
+    assert "VmSize" in read_text(status, "status")

@@ -130,12 +130,13 @@ def read_text(path: Path, what: str, limit: int = MAX_TEXT_BYTES) -> str:
     """Read a UTF-8 text file of at most `limit` bytes; `what` names it in the error ("report")."""
     try:
         with path.open("rb") as file:
-            # Python sets aside as much as is asked for: of a file, no more than it has.
-            size = os.fstat(file.fileno()).st_size if path.is_file() else limit
-            data = file.read(min(size, limit) + 1)
+            # In pieces: Python sets aside as much as is asked for, and a pipe does not say how much it has.
+            data = bytearray()
+            while len(data) <= limit and (piece := file.read(1 << 20)):
+                data += piece
     except OSError as error:
         raise UserError(f"Cannot read the {what} {path}: {error.strerror}.") from error
-    return decode(data, f"{what} {path}", limit)
+    return decode(bytes(data), f"{what} {path}", limit)
 
 
 def decode(data: bytes, what: str, limit: int = MAX_TEXT_BYTES) -> str:
