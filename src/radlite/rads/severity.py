@@ -24,7 +24,7 @@ Severity = Literal[
 
 `exact_at_parent`: BI-RADS 4 for 4B or the reverse. `lateral`: another label of the same rank (LR-5, LR-M).
 `minor`: another rank, the same tier, so that the same is done next; `major`: another tier. `false_closure`: a final
-category where the study is incomplete; `false_incomplete`: the reverse. `wrong_system`: a category of another system, or
+category where the study is incomplete; `false_incomplete`: the reverse. `wrong_system`: one of another system, or
 of another scale of the same one (LR-5 for LR-TR Viable, O-RADS MRI for US). `false_rads`: a category where no system
 applies; `missed_rads`: the reverse. `invalid`: no category at all.
 """
