@@ -70,9 +70,109 @@ def test_json_prints_the_reading_and_nothing_else(model: Path, report: Path) -> 
     done = radlite("read", report, "--task", "n_staging", "--model", model, "--json")
     reading = json.loads(done.stdout)
     assert reading["status"] == "ok"
-    assert reading["answer"] in {"N0", "N1", "N2", "N3"}
-    assert reading["text"].endswith(reading["answer"])
+    assert reading["answer"]["category"] in {"N0", "N1", "N2", "N3", "NX"}
+    assert reading["text"].endswith(reading["answer"]["category"])
+    assert sum(reading["probabilities"].values()) == pytest.approx(1)
+    assert reading["confidence"] == pytest.approx(reading["probabilities"][reading["answer"]["category"]], abs=0.02)
     assert reading["stop_reason"] == "end"
+
+
+def test_several_tasks_are_asked_at_once(model: Path, report: Path) -> None:
+    done = radlite("read", report, "--task", "m_staging,radiology_ner, n_staging", "--model", model)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].startswith("m_staging: M") and any(line.startswith("n_staging: ") for line in lines)
+    done = radlite("read", report, "--task", "m_staging,n_staging", "--model", model, "--json")
+    assert [reading["task"] for reading in json.loads(done.stdout)] == ["m_staging", "n_staging"]
+
+
+def test_without_a_task_those_that_fit_are_proposed_and_no_model_is_needed(report: Path) -> None:
+    done = radlite("read", report)
+    assert done.returncode == 0, done.stderr
+    assert b"abnormality_detection" in done.stdout and b"--task" in done.stdout
+    assert "radiology_ner" in json.loads(radlite("read", report, "--json").stdout)["tasks"]
+    done = radlite("read", "-", stdin=b"Roses are red, violets are blue.")
+    assert done.stdout.startswith(b"Unclear") and b"rads_assignment" in done.stdout
+
+
+def test_the_schema_of_a_task_is_json(model: Path) -> None:
+    schema = json.loads(radlite("read", "--schema", "radiology_ner").stdout)
+    assert schema["properties"]["entities"]
+    complains(radlite("read", "--schema", "radiology_nre"), "did you mean radiology_ner")
+
+
+def test_tasks_are_listed_with_their_wording() -> None:
+    listed = radlite("tasks").stdout.decode()
+    assert "rads_assignment: of report" in listed and "Which category of which" in listed
+    told = json.loads(radlite("tasks", "n_staging", "--json").stdout)
+    assert told["tasks"][0]["labels"] == ["N0", "N1", "N2", "N3", "NX"] and told["system"]
+
+
+OWN = """
+name = "fracture_presence"
+cue = "Fracture."
+instruction = "Does the report describe a fracture? Answer 'fracture' or 'no fracture'."
+labels = ["fracture", "no fracture"]
+max_tokens = 12
+"""
+
+
+def test_a_task_of_ones_own_is_one_file(
+    model: Path, report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "fracture.toml"
+    file.write_text(OWN)
+    monkeypatch.setenv("RADLITE_TASKS", str(file))
+    assert b"fracture_presence" in radlite("tasks").stdout
+    done = radlite("read", report, "--task", "fracture_presence", "--model", model, "--json")
+    reading = json.loads(done.stdout)
+    assert reading["answer"]["label"] in ("fracture", "no fracture")
+    assert reading["probabilities"].keys() == {"fracture", "no fracture"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("name = ", ["not TOML"]),
+        (OWN.replace("fracture_presence", "Fracture!"), ["name"]),
+        (OWN.replace("fracture_presence", "m_staging"), ["m_staging", "rename"]),
+        (OWN.replace("max_tokens = 12", "max_token = 12"), ["max_token"]),
+        (OWN.replace('"Fracture."', '" "'), ["cue"]),
+    ],
+)
+def test_a_bad_task_file_gets_one_sentence(
+    content: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(content)
+    monkeypatch.setenv("RADLITE_TASKS", str(file))
+    complains(radlite("tasks"), *words)
+
+
+def test_rads_mentions_are_json_lines_and_masked_text_has_none() -> None:
+    text = "IMPRESSION: BI-RADS category 4B. Previously BI-RADS 3."
+    found = [json.loads(line) for line in radlite("rads", "find", text).stdout.splitlines()]
+    assert [(one["category"], one["prior"]) for one in found] == [("BI-RADS 4B", False), ("BI-RADS 3", True)]
+    assert text[found[0]["start"] : found[0]["end"]] == "BI-RADS category 4B"
+    masked = radlite("rads", "mask", "-", stdin=text.encode())
+    assert radlite("rads", "find", "-", stdin=masked.stdout).stdout == b""
+
+
+def test_a_rule_says_category_and_why(tmp_path: Path) -> None:
+    schema = json.loads(radlite("rads", "rule", "TI-RADS", "--schema").stdout)
+    assert "composition" in json.dumps(schema)
+    complains(radlite("rads", "rule", "TI-RADS"), "JSON file")
+    complains(radlite("rads", "rule", "XX-RADS", "-", stdin=b"{}"), "TI-RADS")
+    complains(radlite("rads", "rule", "TI-RADS", "-", stdin=b"[1"), "not JSON")
+    complains(radlite("rads", "rule", "TI-RADS", "-", stdin=b"[1]"), "TI-RADS")
+    complains(radlite("rads", "rule", "TI-RADS", "-", stdin=b'{"composition": "effusion"}'), "composition")
+
+
+def test_the_table_of_a_system_names_version_and_source() -> None:
+    printed = radlite("rads", "table", "Lung-RADS").stdout.decode()
+    assert "v2022" in printed and "4X" in printed and "J Am Coll Radiol" in printed
+    assert len(json.loads(radlite("rads", "table", "--json").stdout)) == 10
+    complains(radlite("rads", "table", "Lung"), "Lung-RADS")
 
 
 def test_a_report_comes_from_standard_input(model: Path) -> None:

@@ -22,12 +22,16 @@ app = typer.Typer(
 )
 data = typer.Typer(no_args_is_help=True, help="Sources, corpora, and what a row looks like.")
 app.add_typer(data, name="data")
+rads = typer.Typer(no_args_is_help=True, help="RADS categories: find, mask, decide by rule, look up.")
+app.add_typer(rads, name="rads")
 
 Corpus = Annotated[Path, typer.Option(help="Corpus folder, made by `radlite data build`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 
-_EXTRA = {"accelerate", "datasketch", "peft", "safetensors", "sklearn", "torch", "transformers"}
+_EXTRA = {
+    "accelerate", "datasketch", "nervaluate", "peft", "rouge_score", "safetensors", "sklearn", "torch", "transformers"
+}  # fmt: skip
 """What `pip install radlite` leaves to its extra `train`."""
 
 
@@ -282,34 +286,64 @@ def verify(
 
 
 @app.command()
+def tasks(
+    name: Annotated[str, typer.Argument(help="Task; all of them if not given.")] = "", as_json: Json = False
+) -> None:
+    """The tasks: what they need, how they are asked, which answers they have, how they are measured."""
+    from radlite.tasks import SYSTEM, known, named
+
+    chosen = [named(name)] if name else list(known().values())
+    facts = ("name", "inputs", "cue", "instruction", "wording", "labels", "metric", "max_tokens")
+    if as_json:
+        _print_json({"system": SYSTEM, "tasks": [{fact: getattr(task, fact) for fact in facts} for task in chosen]})
+        return
+    for task in chosen:
+        labels = f"{', '.join(task.labels[:8])}{', ...' if len(task.labels) > 8 else ''}" if task.labels else "text"
+        if name and task.labels:
+            labels = ", ".join(task.labels)
+        typer.echo(f"{task.name}: of {' and '.join(task.inputs)}, measured by {task.metric}")
+        typer.echo(
+            f"  asked by: {task.cue} (wording {task.wording})\n  or, of a model not tuned: {task.instruction}\n  answers: {labels}\n"
+        )
+    typer.echo(f"System prompt of all: {SYSTEM}")
+
+
+@app.command()
 def read(
-    report: Annotated[str, typer.Argument(help="Report as a UTF-8 text file, or - for standard input.")],
-    task: Annotated[str, typer.Option(help="Task, for example rads_assignment.")],
+    report: Annotated[str, typer.Argument(help="Report as a UTF-8 text file, or - for standard input.")] = "",
+    task: Annotated[
+        str, typer.Option(help="Task or tasks, separated by commas; without it, those that fit are proposed.")
+    ] = "",
     model: Annotated[Path | None, typer.Option(help="GGUF file; a tiny demonstration model if not given.")] = None,
     question: Annotated[str, typer.Option(help="For radiology_qa.")] = "",
     hypothesis: Annotated[str, typer.Option(help="For radiology_nli; the report is the premise.")] = "",
     context: Annotated[int | None, typer.Option(min=64, help="Window in tokens; the model's own if not given.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     any_model: Annotated[bool, typer.Option("--any-model", help="Accept a GGUF that radlite did not make.")] = False,
+    schema: Annotated[str, typer.Option(help="Print the JSON schema of this task's answers, and nothing else.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Read one report: ask a model one task and print its answer."""
-    from radlite.files import MAX_TEXT_BYTES, decode, read_text
+    """Read one report: ask a model one task or several and print the answers."""
     from radlite.tasks import named
 
-    asked = named(task)
-    text = (
-        decode(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "report on standard input")
-        if report == "-"
-        else read_text(Path(report), "report")
-    )
-    inputs = {asked.inputs[0]: text, "question": question, "hypothesis": hypothesis}
-    inputs = {name: inputs[name] for name in asked.inputs}
-    asked.turns(inputs)
+    if schema:
+        _print_json(named(schema).schema())
+        return
+    if not report:
+        raise UserError("Name a report: a text file, or - for standard input.")
+    asked = [named(name.strip()) for name in task.split(",") if name.strip()]
+    text = _text(report)
+    if not asked:
+        _propose(report, text, as_json)
+        return
+    given = {"report": text, "premise": text, "question": question, "hypothesis": hypothesis}
+    questions = [(one.name, {name: given.get(name, "") for name in one.inputs}) for one in asked]
+    for one, (_, inputs) in zip(asked, questions, strict=True):
+        one.turns(inputs)
     if model is None:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
         model = _demonstration()
-    from radlite.manifest import tuned_base
+    from radlite.manifest import tuned_base, tuned_wording
     from radlite.reader import Reader, demand_fit
     from radlite.runtime.wheel import open_model
 
@@ -318,17 +352,134 @@ def read(
         raise UserError(
             f"{model} was not made by radlite, so it may not know the tasks; add --any-model to use it anyway."
         )
-    reading = demand_fit(
-        Reader(engine, "cue" if tuned_base(engine.manifest or {}) else "instruction").read(asked.name, inputs)
-    )
+    made = engine.manifest or {}
+    reader = Reader(engine, "cue" if tuned_base(made) else "instruction", tuned=tuned_wording(made))
+    readings = [demand_fit(reading) for reading in reader.read_many(questions)]
     engine.close()
     if as_json:
-        _print_json(asdict(reading))
-    elif reading.answer is not None:
-        typer.echo(asked.render(reading.answer))
-    if reading.answer is None:
-        print(f"radlite: the model's answer is unreadable ({reading.stop_reason}); --json shows it.", file=sys.stderr)
+        _print_json(asdict(readings[0]) if len(readings) == 1 else [asdict(reading) for reading in readings])
+    for one, reading in zip(asked, readings, strict=True):
+        heading = f"{one.name}: " if len(asked) > 1 else ""
+        if reading.answer is None:
+            print(
+                f"radlite: {heading}the model's answer is unreadable ({reading.stop_reason}); --json shows it.",
+                file=sys.stderr,
+            )
+        elif not as_json:
+            answer = one.render(reading.answer)
+            typer.echo(f"{heading}{chr(10) if heading and chr(10) in answer else ''}{answer}")
+            for warning in reading.warnings:
+                print(f"radlite: {heading}{warning}.", file=sys.stderr)
+    if any(reading.answer is None for reading in readings):
         raise typer.Exit(1)
+
+
+def _text(source: str, what: str = "report") -> str:
+    """The text of a file, or of standard input for `-`."""
+    from radlite.files import MAX_TEXT_BYTES, decode, read_text
+
+    if source == "-":
+        return decode(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), f"{what} on standard input")
+    return read_text(Path(source), what)
+
+
+def _propose(source: str, text: str, as_json: bool) -> None:
+    """Say which tasks fit the report."""
+    from radlite.routing.detection import detect
+    from radlite.tasks import TASKS
+
+    found = detect(text)
+    if as_json:
+        _print_json(asdict(found))
+    elif found.tasks:
+        system = f" ({found.system})" if found.system else ""
+        typer.echo(f"Tasks that fit{system}: {', '.join(found.tasks)}\n  because: {'; '.join(found.why)}")
+        typer.echo(f"Ask them: radlite read {source} --task {','.join(found.tasks)}")
+    else:
+        typer.echo(f"Unclear what this is; choose with --task from: {', '.join(TASKS)}")
+
+
+@rads.command("find")
+def rads_find(text: Annotated[str, typer.Argument(help="Text, or - for standard input.")] = "-") -> None:
+    """Every RADS category that a text mentions, one JSON line each."""
+    from radlite.rads.mentions import find
+
+    for mention in find(_given(text)):
+        typer.echo(json.dumps(asdict(mention), ensure_ascii=False))
+
+
+@rads.command("mask")
+def rads_mask(text: Annotated[str, typer.Argument(help="Text, or - for standard input.")] = "-") -> None:
+    """The text without any RADS category: what is then asked has to be inferred."""
+    from radlite.rads.mentions import mask
+
+    typer.echo(mask(_given(text)))
+
+
+@rads.command("rule")
+def rads_rule(
+    system: Annotated[str, typer.Argument(help="System, for example TI-RADS.")],
+    features: Annotated[str, typer.Argument(help="Findings as a JSON file, or - for standard input.")] = "",
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of the findings instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The category that a guideline's decision table gives for findings, and the rule that fired."""
+    from radlite.rads import rules
+
+    if schema:
+        _print_json(rules.schema(system))
+        return
+    if not features:
+        raise UserError("Name the findings: a JSON file, or - for standard input; --schema prints their form.")
+    try:
+        value = json.loads(_text(features, "file of findings"))
+    except (json.JSONDecodeError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise UserError(f"The findings are not JSON (line {line}); --schema prints their form.") from error
+    ruling = rules.decide(system, value)
+    if as_json:
+        _print_json(asdict(ruling))
+    else:
+        typer.echo("\n".join(filter(None, (ruling.category, ruling.rule, ruling.advice))))
+
+
+@rads.command("table")
+def rads_table(
+    system: Annotated[str, typer.Argument(help="System; all ten if not given.")] = "", as_json: Json = False
+) -> None:
+    """The categories of the systems with order, risk and management; version and source of each system."""
+    from rich.console import Console
+
+    from radlite.rads import systems
+
+    if system and system not in systems():
+        raise UserError(f"There is no system {system!r}; choose from {', '.join(systems())}.")
+    chosen = [systems()[system]] if system else list(systems().values())
+    if as_json:
+        _print_json([asdict(one) for one in chosen])
+        return
+    for one in chosen:
+        Console().print(_table(one))
+
+
+def _table(system: Any) -> Any:
+    """One system as a table for people."""
+    from rich import box
+    from rich.table import Table
+
+    title = f"{system.name}: {system.title}. {system.version}.\n{system.source}."
+    table = Table("category", "risk", "next", title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
+    for scale in system.scales:
+        if not scale.stated_only:
+            table.add_section()
+            for one in scale.categories:
+                table.add_row(one.code, one.risk, one.management)
+    table.caption = "; ".join(f"{name}: {meaning}" for name, meaning in system.modifiers.items())
+    return table
+
+
+def _given(text: str) -> str:
+    return _text("-", "text") if text == "-" else text
 
 
 def _demonstration() -> Path:

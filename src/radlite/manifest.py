@@ -70,6 +70,15 @@ def tuned_base(made: Mapping[str, Any]) -> str | None:
     return str(base["name"]) if isinstance(base, Mapping) and "name" in base else None
 
 
+def tuned_wording(made: Mapping[str, Any]) -> dict[str, str]:
+    """Task to digest of the wording that this adapter, merged folder or GGUF was tuned with; empty if unknown."""
+    for outer, inner in (("gguf", "source"), ("merged", "adapter")):
+        if made.get("kind") == outer:
+            made = made.get(inner) if isinstance(made.get(inner), Mapping) else {}  # type: ignore[assignment]
+    found = made.get("wording")
+    return {str(task): str(digest) for task, digest in found.items()} if isinstance(found, Mapping) else {}
+
+
 def weights_hash(folder: Path) -> str:
     """One digest over the safetensors files of a model folder, in name order: the identity of a base."""
     files = sorted(folder.glob("*.safetensors"))

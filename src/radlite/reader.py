@@ -1,14 +1,15 @@
 """A report in, a Reading out: the one path of evaluation, command line and server."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
 
 from radlite.chat import Prompt, Turn
 from radlite.errors import UserError
 from radlite.runtime.model import Completion, Model, Request
 from radlite.tasks import SYSTEM, Example, Reading, Task, named
+from radlite.tasks.task import Style
 
-Style = Literal["cue", "instruction"]
+CUT = "the answer was cut at the task's token limit"
+REWORDED = "the model was tuned with another wording of this task"
 
 
 def turns(task: Task, inputs: Mapping[str, str], style: Style = "cue", shots: Sequence[Example] = ()) -> list[Turn]:
@@ -27,7 +28,8 @@ class Reader:
     """Asks a model tasks about reports.
 
     `style` is `cue` for models tuned by RadLite and `instruction` for others; `shots` are solved examples per task;
-    `constrain` holds answers from a closed set to the task's grammar.
+    `constrain` holds answers to the task's grammar. `tuned` is task to wording that the model was tuned with, where that
+    is known: a reading warns of another one.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Reader:
         style: Style = "cue",
         shots: Mapping[str, Sequence[Example]] | None = None,
         constrain: bool = True,
+        tuned: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
         self.style: Style = style
         self.shots = shots or {}
         self.constrain = constrain
+        self.tuned = tuned or {}
 
     def prompt(self, task: Task, inputs: Mapping[str, str]) -> Prompt:
         """The prompt sent for `task` on `inputs`."""
@@ -56,24 +60,37 @@ class Reader:
         prompts = [self.prompt(task, inputs) for task, inputs in asked]
         fits = [self._fits(prompt, task) for prompt, (task, _) in zip(prompts, asked, strict=True)]
         completions = self.model.complete(
-            [Request(prompt, task.max_tokens, task.grammar if self.constrain else ())
-             for prompt, (task, _), fit in zip(prompts, asked, fits, strict=True) if fit]
+            [self._request(prompt, task, inputs)
+             for prompt, (task, inputs), fit in zip(prompts, asked, fits, strict=True) if fit]
         )  # fmt: skip
-        for (task, _), prompt, fit in zip(asked, prompts, fits, strict=True):
-            yield self._reading(task, next(completions)) if fit else self._too_long(task, prompt)
+        for (task, inputs), prompt, fit in zip(asked, prompts, fits, strict=True):
+            yield self._reading(task, inputs, next(completions)) if fit else self._too_long(task, prompt)
+
+    def _request(self, prompt: Prompt, task: Task, inputs: Mapping[str, str]) -> Request:
+        grammar = task.grammar(inputs) if self.constrain else ()
+        return Request(prompt, task.max_tokens, grammar, alternatives=bool(grammar and task.probabilities))
 
     def _fits(self, prompt: Prompt, task: Task) -> bool:
         return len(prompt.ids) + task.max_tokens <= self.model.context_tokens
 
-    def _reading(self, task: Task, completion: Completion) -> Reading:
+    def _reading(self, task: Task, inputs: Mapping[str, str], completion: Completion) -> Reading:
         answer = task.read(completion.text) if completion.stop_reason == "end" else None
+        held = task.ground(answer, inputs) if answer is not None else None
         return Reading(
             task=task.name,
             status="unreadable" if answer is None else "ok",
-            answer=answer,
+            answer=held and held.answer,
             text=completion.text,
-            warnings=() if completion.stop_reason == "end" else ("the answer was cut at the task's token limit",),
+            confidence=completion.probability if task.labels else None,
+            probabilities=task.probabilities(completion.alternatives) if task.probabilities else {},
+            evidence=held.evidence if held else (),
+            warnings=(
+                *((CUT,) if completion.stop_reason != "end" else ()),
+                *((REWORDED,) if self.tuned.get(task.name, task.wording) != task.wording else ()),
+                *(held.warnings if held else ()),
+            ),
             model=self.model.name,
+            wording=task.wording,
             stop_reason=completion.stop_reason,
             tokens={
                 "prompt": completion.prompt_tokens,
@@ -92,6 +109,7 @@ class Reader:
             text="",
             warnings=(f"report and answer need {need:,} tokens, the model's window holds {have:,}",),
             model=self.model.name,
+            wording=task.wording,
             tokens={"prompt": len(prompt.ids), "cached": 0, "generated": 0},
         )
 

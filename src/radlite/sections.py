@@ -1,9 +1,12 @@
-"""The sections of a report, by their headings."""
+"""The sections of a report, by their headings: British, American and German ones, in any of the usual layouts."""
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, cast
 
-Name = Literal["other", "exam", "indication", "technique", "comparison", "findings", "impression", "recommendation", "addendum"]
+Name = Literal[
+    "other", "exam", "indication", "technique", "comparison", "findings", "impression", "recommendation", "addendum"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,5 +20,61 @@ class Section:
 
 
 def sections(text: str) -> list[Section]:
-    """The sections in the order of the text; together they cover all of it."""
-    raise NotImplementedError
+    """The sections in the order of the text; together they cover all of it. What no heading names is `other`.
+
+    A heading begins a line, has it to itself or ends in a colon, and may be numbered, bold or a Markdown heading.
+    Within a line it has a colon and follows the end of a sentence, or is all in capitals. Other words with a colon
+    (`Liver:`) are no heading. An empty text has no sections.
+    """
+    found = list(_HEADING.finditer(f"\n{text}"))  # The line break before a heading makes up for the one put in front.
+    starts = [heading.start() for heading in found] + [len(text)]
+    result = [Section("other", 0, 0, starts[0])] if starts[0] else []
+    for heading, end in zip(found, starts[1:], strict=True):
+        result.append(Section(cast(Name, heading.lastgroup), heading.start(), heading.end() - 1, end))
+    return result
+
+
+_KIND: Final = r"""(?:final|overall|main|key|other|additional|incidental|relevant|pertinent|significant|positive
+    |radiolog(?:ical|ic|ist'?s)|radiographic|imaging|sonographic|ultrasound|mammographic|x-?ray|cta?|mr[ai]?|us|pet|usg
+    |chest|abdom(?:en|inal)|pelvi[sc]|brain|head|neck|spine|breast|(?:non|extra)?-?cardiac|(?:extra)?-?coronary)[ ]"""
+_EARLIER: Final = r"(?:prior|previous)[ ](?:relevant[ ])?(?:stud(?:y|ies)|imaging|exam(?:ination)?s?|reports?)"
+_REASON: Final = r"reason[ ]for[ ](?:the[ ])?(?:exam(?:ination)?|study|scan|test|request|referral|visit|procedure)"
+
+# Longer names first where one begins another. `Clinical impression` and the like are the referring physician's.
+_NAMES: Final[dict[Name, str]] = {
+    "indication": rf"""(?:clinical[ ])?indications?|(?:clinical|medical|past[ ]medical|patient|relevant)?[ ]?history
+        |clinical[ ](?:information|info|details|data|question|background|context|presentation|notes|summary|diagnosis
+        |impression|findings)|(?:provisional|referring|admitting|working)[ ]diagnosis|{_REASON}
+        |history[ ]of[ ]present(?:ing)?[ ]illness|(?:rechtfertigende[ ])?indikation|klinische[ ](?:angaben
+        |fragestellung)|klinik|fragestellung|anamnese""",
+    "exam": r"""(?:type[ ]of[ ])?(?:exam(?:ination)?s?|study|procedures?)(?:[ ](?:type|performed))?
+        |(?:study[ ]|report[ ])?title|untersuchung(?:sart)?""",
+    "technique": r"(?:(?:scan|imaging)[ ])?(?:technique|protocol)s?|contrast|(?:untersuchungs)?technik|methodik",
+    "comparison": rf"""comparisons?(?:[ ](?:made[ ])?(?:with|to|stud(?:y|ies)|exam(?:ination)?s?))?
+        |compared[ ](?:with|to)|{_EARLIER}|vergleich|voruntersuchung(?:en)?|voraufnahmen?""",
+    # A section of both is where the conclusion stands.
+    "impression": rf"""(?:findings?[ ]?(?:and|&|/)[ ]?)?(?:{_KIND})?(?:impressions?|conclusions?|opinion|summary
+        |assessment(?:[ ]categor(?:y|ies))?|diagnos[ie]s|interpretation)|beurteilung|zusammenfassung""",
+    "findings": rf"(?:{_KIND}){{0,2}}(?:findings?|observations)|report|body(?:[ ]of[ ](?:the[ ])?report)?|befunde?",
+    "recommendation": r"(?:follow-?up[ ])?recommendations?|advice|empfehlung(?:en)?",
+    "addendum": r"(?:addend(?:um|a)|nachtrag)(?:[ ]\#?[\d./-]{1,10}+)?",
+}
+_GROUPS: Final = "|".join(f"(?P<{name}>{words})" for name, words in _NAMES.items())
+
+_MARK: Final = r"(?:[#*_=>\[•-]{1,6}+[ \t]*+)?(?:\(?\d{1,2}[.):][ \t]*+)?[*_]{0,3}+"
+_PLACE: Final = (
+    r"""(?:[ \t]?\([^()\r\n]{1,60}\)|[ \t]?/[ \t]?[A-Za-z]{2,20}+|[ \t](?:and|AND|und|UND|&)[ \t][A-Za-z]{2,20}+)"""
+)
+"""`FINDINGS (CHEST)`, `HISTORY/INDICATION`, `Impression and plan`."""
+_PLACE_WITH_COLON: Final = r"[ \t](?:[-–][ \t])?(?:[A-Z][A-Z ]{1,40}+|[A-Z][a-z]{2,20}+)(?=[ \t*_]*+:)"
+"""`FINDINGS CHEST:`, `Findings - Chest:`. Without the colon it would be the section's text."""
+_HEADING: Final = re.compile(
+    rf"""(?:(?P<line>[\r\n][ \t]*+{_MARK}(?=[A-ZÄÖÜ]))
+        # A line that ends in such a word or mark goes on in the next one.
+        |[\r\n](?<!\b(?:the|and)\n)(?<!\b(?:of|to|in|no)\n)(?<!\bwith\n)(?<!,\n)[ \t]*+{_MARK}
+        |[ \t](?:(?=[*_]{{0,3}}+[A-Z][A-Z ]{{3,30}}+[^a-z])(?<=[^A-Z\s][ \t])|(?<=[.;!?)\]][ \t])[ \t]*+)[*_]{{0,3}}+)
+    (?=[^:：.;\r\n–-]{{2,80}}+(?:[:：\r\n–-]|\.\d|\Z))  # Spares most sentences the names.
+    (?i:{_GROUPS})(?:{_PLACE}|{_PLACE_WITH_COLON})?[*_\]]{{0,3}}+
+    (?:[ \t\xa0]*+[:：][*_]{{0,3}}-?|(?(line)(?:[*_=#\t\xa0 -]*+(?=[\r\n]|\Z)|[ ][-–][ ])|(?!)))""",
+    re.VERBOSE,
+)

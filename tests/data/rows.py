@@ -11,7 +11,7 @@ def row(name: str, task: str = "n_staging", answer: Any = "N0", **changes: Any) 
         "id": name,
         "task": task,
         "inputs": {"report": f"Report {name}. Lymph nodes are described."},
-        "answer": named(task).render(answer),
+        "answer": named(task).render(named(task).read(answer)),
         "source": "here",
         "tier": "gold",
         "patient": f"patient {name}",

@@ -54,7 +54,7 @@ def test_reports_are_joined_with_their_stages_by_patient(tmp_path: Path) -> None
 )
 def test_substages_are_folded(written: str, stage: str, tmp_path: Path) -> None:
     rows, _ = read(tables(tmp_path, [written], [], ["Report."]))
-    assert [named(row.task).read(row.answer) for row in rows] == [stage]
+    assert [named(row.task).read(row.answer).category for row in rows] == [stage]
 
 
 def test_an_x_or_an_unknown_stage_is_dropped_and_counted_and_is_not_malformed(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_stated_m_stage_is_told_from_sizes_and_codes(text: str, stated: bool, 
 
 def test_the_real_files_have_826_reports_with_n_and_659_with_m(shared: Path) -> None:
     rows, tally = read(shared / "tcga")
-    labels = Counter(named(row.task).read(row.answer) for row in rows)
+    labels = Counter(named(row.task).read(row.answer).category for row in rows)
     assert labels == {"N0": 471, "N1": 221, "N2": 105, "N3": 29, "M0": 613, "M1": 46}
     assert not tally.malformed and tally.dropped["n_staging: no known stage"] == 1034 - 826
     assert tally.dropped["m_staging: no known stage"] == 1034 - 659

@@ -8,7 +8,7 @@ from radlite.errors import UserError
 from radlite.evaluation.baselines import majority, tfidf
 from radlite.evaluation.metrics import Answered, rows
 from radlite.tasks import Example, named
-from radlite.tasks.abnormality import CLASSES
+from radlite.tasks.abnormality import CLASSES, Abnormalities
 from tests.evaluation.items import item
 
 BENIGN = ("No suspicious lesion in liver or bone.", "The liver is normal; no metastasis.", "Bones are unremarkable.")
@@ -39,7 +39,8 @@ def test_the_majority_answers_what_training_data_says_most() -> None:
 def test_the_majority_of_abnormalities_is_taken_class_by_class() -> None:
     render = named("abnormality_detection").render
     states = [
-        dict.fromkeys(CLASSES, "not mentioned") | {name: "negative"} for name in (CLASSES[0], CLASSES[0], CLASSES[1])
+        Abnormalities(dict.fromkeys(CLASSES, "not mentioned") | {name: "negative"})  # type: ignore[arg-type]
+        for name in (CLASSES[0], CLASSES[0], CLASSES[1])
     ]
     train = [item("abnormality_detection", number, render(each), "train") for number, each in enumerate(states)]
     [answer] = majority(train, [item("abnormality_detection", 1, render(states[2]))])
@@ -52,9 +53,10 @@ def test_the_majority_of_written_answers_is_the_most_frequent_one(task: str) -> 
     common, rare = {
         "radiology_ner": ("Anatomy: heart", "No entities."),
         "temporal_comparison": ("No comparison.", "- [Worsened] increased (related to: effusion)"),
-    }.get(task, ("Normal chest.", "A nodule."))
+    }.get(task, ("No effusion.", "A nodule."))
     train = [item(task, number, answer, "train") for number, answer in enumerate([rare, common, common])]
-    [answer] = majority(train, [item(task, 1, common)])
+    texts = dict.fromkeys(named(task).inputs, "The heart is normal.")
+    [answer] = majority(train, [item(task, 1, common, inputs=texts)])
     assert (answer.text, answer.status) == (common, "ok")
     assert answer.values[named(task).metric] == 1
 
@@ -77,9 +79,9 @@ def test_inference_baselines_tell_the_premise_from_the_hypothesis() -> None:
 
 
 def test_the_classifier_knows_the_labels_of_training_data_only_and_answers_for_label_tasks_only() -> None:
-    stage = named("n_staging").render
-    train = [item("n_staging", number, stage(f"N{number % 2}"), "train") for number in range(20)]
-    test = [item("n_staging", 1, stage("N3")), item("radiology_qa", 2, "Left.")]
+    words = ("Negative. N staging: N0", "Positive. N staging: N1")
+    train = [item("n_staging", number, words[number % 2], "train") for number in range(20)]
+    test = [item("n_staging", 1, "Positive. N staging: N3"), item("radiology_qa", 2, "Left.")]
     [answer] = tfidf(train, test)
     assert (answer.truth, answer.values["accuracy"]) == ("N3", 0.0) and answer.label in ("N0", "N1")
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radlite.errors import UserError
-from radlite.evaluation.metrics import Answered, Row, grade, macro_f1, routed, rows
+from radlite.evaluation.metrics import Answered, Row, grade, routed, rows
+from radlite.tasks import named
 from tests.evaluation.items import item, said
 
 
@@ -72,7 +73,7 @@ def test_real_reports_are_in_no_wording_slice_and_several_sources_are_told_apart
 def test_every_value_of_the_task_becomes_a_row() -> None:
     answer = grade(item("radiology_qa", 1, "three cm"), said("radiology_qa", "three cm"))
     assert {row["metric"] for row in rows([answer], "tiny", "base")} == {
-        "word_f1", "exact_match", "rouge_l", "unreadable", "too_long",
+        "word_f1", "exact_match", "answerable_accuracy", "rouge_l", "unreadable", "too_long",
     }  # fmt: skip
 
 
@@ -81,21 +82,88 @@ def test_no_reference_text_is_kept_for_tasks_in_prose() -> None:
     assert "Secret" not in repr(answer)
 
 
-LABELS = st.sampled_from(["M0", "M1", "M2"])
+N = st.sampled_from(["N0", "N1", "N2", "N3"])
 
 
-@given(st.lists(st.tuples(LABELS | st.none(), LABELS), min_size=1, max_size=40))
-@settings(max_examples=50, deadline=None)
-def test_macro_f1_is_that_of_scikit_learn_over_the_labels_of_the_truth(pairs: list[tuple[str | None, str]]) -> None:
+def graded(pairs: list[tuple[str | None, str]]) -> list[Answered]:
+    task = named("n_staging")
+    return [
+        grade(
+            item("n_staging", number, task.render(task.read(truth))),
+            said("n_staging", answer or "?"),
+        )
+        for number, (answer, truth) in enumerate(pairs)
+    ]
+
+
+@given(st.lists(st.tuples(N | st.none(), N), min_size=1, max_size=40))
+@settings(max_examples=30, deadline=None)
+def test_f1_is_that_of_scikit_learn(pairs: list[tuple[str | None, str]]) -> None:
     from sklearn.metrics import f1_score
 
-    answers, truths = [answer for answer, _ in pairs], [truth for _, truth in pairs]
-    expected = f1_score(
-        truths, [answer or "none" for answer in answers], labels=sorted(set(truths)), average="macro", zero_division=0
+    answers, truths = [answer or "none" for answer, _ in pairs], [truth for _, truth in pairs]
+    found = rows(graded(pairs), "tiny", "base")
+    here = sorted(set(truths))
+    assert value(found, "macro_f1")[0] == pytest.approx(
+        f1_score(truths, answers, labels=here, average="macro", zero_division=0)
     )
-    estimate = macro_f1(answers, truths)
-    assert estimate.value == pytest.approx(expected)
-    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1 and estimate.n == len(pairs)
+    for label in here:
+        assert value(found, f"f1 {label}")[0] == pytest.approx(
+            f1_score(truths, answers, labels=[label], average="macro", zero_division=0)
+        )
+
+
+@given(st.lists(st.tuples(N, N), min_size=2, max_size=40))
+@settings(max_examples=30, deadline=None)
+def test_kappa_is_that_of_scikit_learn_and_the_distance_that_of_the_ranks(pairs: list[tuple[str, str]]) -> None:
+    from sklearn.metrics import cohen_kappa_score
+
+    found = rows(graded(list(pairs)), "tiny", "base")
+    ranks = [(int(answer[1]), int(truth[1])) for answer, truth in pairs]
+    if len({rank for pair in ranks for rank in pair}) > 1:
+        expected = cohen_kappa_score(*zip(*ranks, strict=True), weights="quadratic", labels=[0, 1, 2, 3])
+        assert value(found, "kappa")[0] == pytest.approx(expected)
+    distance = sum(abs(answer - truth) for answer, truth in ranks) / len(ranks)
+    [row] = [row for row in found if row["metric"] == "rank_error" and row["slice"] == "all"]
+    assert row["value"] == pytest.approx(distance)
+
+
+def test_an_answer_without_a_rank_counts_as_the_farthest_one() -> None:
+    pairs: list[tuple[str | None, str]] = [("N0", "N0"), ("N3", "N3"), (None, "N3"), ("NX", "N0")]
+    [row] = [row for row in rows(graded(pairs), "t", "base") if row["metric"] == "rank_error" and row["slice"] == "all"]
+    assert row["value"] == pytest.approx(6 / 4)
+
+
+def assigned(*pairs: tuple[str, str]) -> list[Row]:
+    return rows(
+        [grade(item("rads_assignment", number, truth), said("rads_assignment", text))
+         for number, (truth, text) in enumerate(pairs)], "tiny", "tuned",
+    )  # fmt: skip
+
+
+def test_every_item_has_one_severity_and_all_shares_make_one() -> None:
+    found = assigned(("BI-RADS 4B", "BI-RADS 4B"), ("BI-RADS 4B", "BI-RADS 4"), ("LR-5", "LR-3"), ("LR-5", "nothing"))
+    shares = {row["metric"]: row["value"] for row in found
+              if row["slice"] == "all" and row["metric"].startswith("severity ")}  # fmt: skip
+    assert sum(shares.values()) == pytest.approx(1)
+    assert (
+        shares["severity exact_at_parent"] == shares["severity undercall_major"] == shares["severity invalid"] == 0.25
+    )
+    assert value(found, "accuracy") == (0.25, 4)
+    assert value(found, "parent_accuracy") == (0.5, 4)
+
+
+def test_sensitivity_is_over_those_that_need_the_action_and_what_is_unreadable_misses_it() -> None:
+    found = assigned(
+        ("PI-RADS 4", "PI-RADS 5"), ("PI-RADS 5", "?"), ("PI-RADS 2", "PI-RADS 3"), ("PI-RADS X", "PI-RADS X")
+    )
+    assert value(found, "sensitivity") == (0.5, 2)
+    assert value(found, "specificity") == (1.0, 1)
+
+
+def test_kappa_of_several_scales_is_weighted_by_their_items() -> None:
+    same = assigned(("LR-3", "LR-3"), ("LR-5", "LR-5"), ("US-1", "US-3"), ("US-3", "US-1"))
+    assert value(same, "kappa", "LI-RADS")[0] == pytest.approx((2 * 1 + 2 * -1) / 4)
 
 
 def test_a_majority_answer_has_a_low_macro_f1() -> None:

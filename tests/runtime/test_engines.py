@@ -1,6 +1,7 @@
 """Both engines on one random model: the same greedy text, free or within a grammar."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from radlite.runtime import hf, wheel
 from radlite.runtime.hf import HfModel
 from radlite.runtime.model import Completion, Model, Request
 from radlite.runtime.wheel import WheelModel
-from radlite.tasks import TASKS
+from radlite.tasks import TASKS, Grammar, Task
+from radlite.tasks.grammar import sequence
 
 TIE = 0.02
 """Nats. The wheel engine keeps its KV state in 16 bits; ids that are nearer than this may change places."""
@@ -34,16 +36,20 @@ def prompt(model: Model, number: int) -> Prompt:
     return model.renderer.prompt([Turn("system", "You read reports."), Turn("user", report), Turn("user", "M stage.")])
 
 
+def grammar_of(task: Task) -> Grammar:
+    return task.grammar(dict.fromkeys(task.inputs, "The effusion has increased. Small nodule in the left lung."))
+
+
 def requests(model: Model) -> list[Request]:
     asked = [Request(prompt(model, number), 16 + number) for number in range(12)]
-    asked.append(Request(prompt(model, 2), 9, (("\u00e9", "\u00e8", "\u4e0d"),)))
-    for number, task in enumerate(task for task in TASKS.values() if task.grammar):
-        asked += [Request(prompt(model, number), 400, task.grammar), Request(prompt(model, 3), 3, task.grammar)]
+    asked.append(Request(prompt(model, 2), 9, sequence(["\u00e9", "\u00e8", "\u4e0d"])))
+    for number, task in enumerate(task for task in TASKS.values() if grammar_of(task)):
+        asked += [Request(prompt(model, number), 400, grammar_of(task)), Request(prompt(model, 3), 3, grammar_of(task))]
     return asked
 
 
 def plain(completion: Completion) -> Completion:
-    return dataclasses.replace(completion, seconds=0.0, cached_tokens=0)
+    return dataclasses.replace(completion, seconds=0.0, cached_tokens=0, probability=None, alternatives=())
 
 
 def test_both_engines_give_the_same_answers(wheel_model: WheelModel, hf_model: HfModel) -> None:
@@ -79,7 +85,7 @@ def model(request: pytest.FixtureRequest, wheel_model: WheelModel, hf_model: HfM
 
 def test_an_answer_within_a_grammar_is_one_of_its_labels(model: Model) -> None:
     for task in (TASKS["rads_assignment"], TASKS["m_staging"], TASKS["abnormality_detection"]):
-        [completion] = model.complete([Request(prompt(model, 1), 400, task.grammar)])
+        [completion] = model.complete([Request(prompt(model, 1), 400, grammar_of(task))])
         assert completion.stop_reason == "end"
         assert task.read(completion.text) is not None
         ids = model.renderer.tokenizer.encode(completion.text)
@@ -90,8 +96,8 @@ def test_an_answer_is_cut_at_its_token_limit(model: Model) -> None:
     free, constrained, whole = model.complete(
         [
             Request(prompt(model, 0), 5),
-            Request(prompt(model, 0), 5, TASKS["abnormality_detection"].grammar),
-            Request(prompt(model, 0), 2, (("M", "M0"),)),
+            Request(prompt(model, 0), 5, grammar_of(TASKS["abnormality_detection"])),
+            Request(prompt(model, 0), 2, sequence(["M", "M0"])),
         ]
     )
     assert (free.stop_reason, free.generated_tokens) == ("length", 5)
@@ -101,16 +107,17 @@ def test_an_answer_is_cut_at_its_token_limit(model: Model) -> None:
 
 
 def test_an_answer_that_is_wholly_forced_needs_no_model(model: Model) -> None:
-    [completion] = model.complete([Request(prompt(model, 0), 50, (("M0",),))])
+    [completion] = model.complete([Request(prompt(model, 0), 50, sequence(["M0"]))])
     assert (completion.text, completion.stop_reason) == ("M0", "end")
 
 
 def test_a_choice_between_pieces_of_a_character_is_made_as_any_other(model: Model) -> None:
-    grammar = (("\u00e9", "\u00e8", "\u4e0d"), ("", " \u00df", "\u00df"))
+    slots = (("\u00e9", "\u00e8", "\u4e0d"), ("", " \u00df", "\u00df"))
+    grammar = sequence(*slots)
     answers = {
         completion.text for completion in model.complete([Request(prompt(model, n), 9, grammar) for n in range(5)])
     }
-    assert answers <= {first + second for first in grammar[0] for second in grammar[1]}
+    assert answers <= {first + second for first in slots[0] for second in slots[1]}
 
 
 def test_the_same_requests_give_the_same_answers_again(model: Model) -> None:
@@ -123,3 +130,31 @@ def test_closing_twice_does_nothing(base: Path, model_file: Path) -> None:
     for model in (wheel.open_model(model_file, threads=1), hf.open_model(base)):
         model.close()
         model.close()
+
+
+def test_the_alternatives_of_an_answer_are_as_likely_as_the_model_says(model: Model, hf_model: HfModel) -> None:
+    labels = ["Negative. N0", "Positive. N1", "Positive. N2", "Positive. N2a"]
+    asked = prompt(model, 1)
+    [completion] = model.complete([Request(asked, 40, sequence(labels), alternatives=True)])
+    [spread] = completion.alternatives
+    assert list(spread) == labels
+    assert sum(spread.values()) == pytest.approx(1)
+    assert completion.probability == pytest.approx(spread[completion.text], abs=TIE)
+    # Of two that part at one place, as likely to each other as the model finds the ids there.
+    shared = model.renderer.tokenizer.encode("Positive. N")
+    likely = hf_model.next_log_probabilities(Prompt((*asked.ids, *shared), ""), 1 << 20)
+    one, two = (model.renderer.tokenizer.encode(digit)[0] for digit in "12")
+    twos = spread["Positive. N2"] + spread["Positive. N2a"]
+    assert spread["Positive. N1"] / twos == pytest.approx(math.exp(likely[one] - likely[two]), rel=2 * TIE)
+
+
+def test_a_choice_of_many_ids_is_made_among_all_of_them(model: Model, hf_model: HfModel) -> None:
+    letters = [chr(code) for code in range(33, 127)]
+    asked = prompt(model, 2)
+    [completion] = model.complete([Request(asked, 4, sequence(letters))])
+    likely = hf_model.next_log_probabilities(asked, 1 << 20)
+    ids = {model.renderer.tokenizer.encode(letter)[0]: letter for letter in letters}
+    best = max(ids, key=likely.__getitem__)
+    assert likely[best] - likely[model.renderer.tokenizer.encode(completion.text)[0]] < TIE
+    mass = sum(math.exp(likely[token]) for token in ids)
+    assert completion.probability == pytest.approx(math.exp(likely[best]) / mass, rel=2 * TIE)

@@ -1,19 +1,28 @@
+"""Claims about grammars: what they allow, in the tokens of training, and that every walk through one is a whole answer."""
+
 import itertools
 import random
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radlite.runtime.grammar import Node, automaton, forced, gbnf
+from radlite.data import sample
+from radlite.runtime.grammar import Node, Walk, alternatives, automaton
 from radlite.runtime.scripted import byte_renderer
 from radlite.tasks import TASKS, Grammar
-from radlite.tasks.abnormality import CLASSES, STATES, render
+from radlite.tasks.abnormality import CLASSES, STATES, Abnormalities, render
+from radlite.tasks.grammar import Edge, sequence, spans
 from radlite.tokenizer import Tokenizer
 
 BYTES = byte_renderer().tokenizer
+END = 999
 WORDS = st.text("ab", max_size=3)
-GRAMMARS = st.lists(st.lists(WORDS, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
+GRAMMARS = (
+    st.lists(st.lists(WORDS, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3)
+    .map(lambda slots: sequence(*slots))
+)  # fmt: skip
 
 
 def language(node: Node, tokenizer: Tokenizer) -> set[str]:
@@ -36,48 +45,150 @@ def accepts(node: Node, ids: list[int]) -> bool:
     return node.end
 
 
-@given(grammar=GRAMMARS)
-def test_the_automaton_accepts_one_alternative_of_each_slot_and_nothing_else(grammar: Grammar) -> None:
-    assert language(automaton(grammar, BYTES), BYTES) == {"".join(parts) for parts in itertools.product(*grammar)}
+def walked(grammar: Grammar, chosen: random.Random, most: int = 400, tokenizer: Tokenizer = BYTES) -> list[int]:
+    """Ids of a random answer."""
+    walk = Walk(grammar, tokenizer, END, most)
+    while walk.options:
+        walk.take({token: chosen.random() for token in walk.options})
+    return walk.ids
+
+
+def test_the_automaton_accepts_one_text_of_each_slot_and_nothing_else() -> None:
+    @given(slots=st.lists(st.lists(WORDS, min_size=1, max_size=3), min_size=1, max_size=3))
+    def check(slots: list[list[str]]) -> None:
+        texts = {"".join(parts) for parts in itertools.product(*slots)}
+        assert language(automaton(sequence(*slots), BYTES), BYTES) == texts
+
+    check()
 
 
 @given(grammar=GRAMMARS)
-def test_every_place_leads_on_or_may_end(grammar: Grammar) -> None:
+def test_every_place_leads_on_or_may_end_and_knows_how_far_the_end_is(grammar: Grammar) -> None:
     places = [automaton(grammar, BYTES)]
     while places:
         node = places.pop()
         assert node.next or node.end
+        assert node.shortest == (0 if node.end else 1 + min(after.shortest for after in node.next.values()))
         places += node.next.values()
 
 
-def test_an_alternative_that_begins_another_may_end_or_go_on() -> None:
-    grammar = (("BI-RADS 4", "BI-RADS 4A"), (".", "!"))
-    ids, node = forced(automaton(grammar, BYTES), 999)
-    assert BYTES.decode(ids) == "BI-RADS 4"
-    assert node and {BYTES.decode([token]) for token in node.next} == {"A", ".", "!"}
+def test_a_text_that_begins_another_may_end_or_go_on() -> None:
+    walk = Walk(sequence(["BI-RADS 4", "BI-RADS 4A"], [".", "!"]), BYTES, END, 40)
+    assert BYTES.decode(walk.ids) == "BI-RADS 4"
+    assert {BYTES.decode([token]) for token in walk.options} == {"A", ".", "!"}
 
 
 def test_what_is_forced_includes_the_end_of_turn() -> None:
-    assert forced(automaton((("ab",),), BYTES), 999) == ([*BYTES.encode("ab"), 999], None)
-    assert forced(automaton((("a", "ab"),), BYTES), 999)[0] == BYTES.encode("a")
+    assert Walk(sequence(["ab"]), BYTES, END, 9).ids == [*BYTES.encode("ab"), END]
+    assert Walk(sequence(["a", "ab"]), BYTES, END, 9).ids == BYTES.encode("a")
 
 
-def test_a_choice_that_may_end_is_one_the_server_may_leave_empty() -> None:
-    node = automaton((("a", ""),), BYTES)
-    assert gbnf(node) == f'root ::= <[{BYTES.encode("a")[0]}]> | ""'
+def test_states_may_come_again() -> None:
+    letters: Grammar = ((Edge(("a", "b"), 1),), (Edge((",",), 0), Edge(("",), 2)))
+    for text, right in {"a": True, "a,b,a": True, "": False, "a,": False, "ab": False}.items():
+        assert accepts(automaton(letters, BYTES), BYTES.encode(text)) is right
 
 
-@pytest.mark.parametrize(
-    "task", [task for task in TASKS.values() if task.labels and task.grammar], ids=lambda t: t.name
-)
+@given(seed=st.integers(0, 10**6), most=st.integers(4, 40))
+def test_a_walk_is_whole_within_its_limit_however_long_the_grammar_would_let_it_go(seed: int, most: int) -> None:
+    letters: Grammar = ((Edge(("abc", "b"), 1),), (Edge((",",), 0), Edge((".",), 2)))
+    ids = walked(letters, random.Random(seed), most)
+    assert len(ids) <= most and ids[-1] == END
+    assert accepts(automaton(letters, BYTES), ids[:-1])
+
+
+def test_a_limit_below_the_shortest_answer_cuts_it() -> None:
+    assert Walk(sequence(["abcdef"]), BYTES, END, 3).ids == BYTES.encode("abc")
+
+
+def test_the_likeliest_is_taken_and_its_probability_is_over_all_choices() -> None:
+    walk = Walk(sequence(["a", "b"], ["c", "d"]), BYTES, END, 9)
+    a, b, c, d = (BYTES.encode(letter)[0] for letter in "abcd")
+    assert walk.take({a: 0.4, b: 0.6}) == [b]
+    assert walk.take({c: 0.9, d: 0.1}) == [c, END]
+    assert walk.options == []
+    assert walk.probability == pytest.approx(0.54)
+
+
+TEXTS = ("Negative. N0", "Positive. N1", "Positive. N2", "Positive. N2a")
+
+
+def told(prefix: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
+    """A model that says P with 0.3, N2 with 0.8 and 2a with 0.25."""
+    likely = {"N": 0.7, "P": 0.3, "1": 0.2, "2": 0.8, "a": 0.25}
+    return {token: 0.75 if token == END else likely[BYTES.decode([token])] for token in allowed}
+
+
+@pytest.mark.parametrize("answer", TEXTS)
+def test_alternatives_are_told_apart_whichever_of_them_was_the_answer(answer: str) -> None:
+    ids = [*BYTES.encode(answer), END]
+    [spread] = alternatives(sequence(TEXTS), BYTES, END, ids, told)
+    assert spread == pytest.approx(dict(zip(TEXTS, (0.7, 0.06, 0.18, 0.06), strict=True)))
+
+
+def test_what_was_chosen_from_on_the_way_is_not_asked_again() -> None:
+    walk = Walk(sequence(["a", "b"], ["c", "d"]), BYTES, END, 9)
+    while walk.options:
+        walk.take({token: 1 / (1 + number) for number, token in enumerate(walk.options)})
+
+    def never(prefix: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
+        raise AssertionError("asked")
+
+    spread = alternatives(sequence(["a", "b"], ["c", "d"]), BYTES, END, walk.ids, walk.remembered(never))
+    assert [list(one) for one in spread] == [["a", "b"], ["c", "d"]]
+    assert all(sum(one.values()) == pytest.approx(1) for one in spread)
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS.values() if task.labels], ids=lambda task: task.name)
 def test_every_label_is_reached_by_the_ids_it_is_trained_with(qwen: Tokenizer, task) -> None:  # type: ignore[no-untyped-def]
-    start = automaton(task.grammar, qwen)
+    start = automaton(task.grammar({name: "Normal study." for name in task.inputs}), qwen)
     for label in task.labels:
-        assert accepts(start, qwen.encode(task.render(label))), label
+        answer = task.read(label)
+        assert accepts(start, qwen.encode(task.render(answer))), label
 
 
 def test_any_set_of_findings_is_reached_by_the_ids_it_is_trained_with(qwen: Tokenizer) -> None:
     chosen = random.Random(0)
-    start = automaton(TASKS["abnormality_detection"].grammar, qwen)
+    start = automaton(TASKS["abnormality_detection"].grammar({"report": "Normal study."}), qwen)
     for _ in range(20):
-        assert accepts(start, qwen.encode(render({name: chosen.choice(STATES) for name in CLASSES})))
+        answer = Abnormalities({name: chosen.choice(STATES) for name in CLASSES})
+        assert accepts(start, qwen.encode(render(answer)))
+
+
+@pytest.mark.parametrize("task", ["radiology_ner", "temporal_comparison"])
+def test_every_sample_answer_is_reached_by_the_ids_it_is_trained_with(qwen: Tokenizer, task: str) -> None:
+    for split in ("train", "test"):
+        for example in sample.examples(task, split, 100):
+            assert accepts(automaton(TASKS[task].grammar(example.inputs), qwen), qwen.encode(example.answer))
+
+
+HOSTILE = st.one_of(
+    st.text(min_size=1, max_size=200),
+    st.text("ab;:,()[]>-\n\t .\x0b\x1c\x85\u2028", min_size=1, max_size=200),
+    st.lists(st.sampled_from(["effusion", "(related", "to:", "x)", "; a", "- [Worsened]", "Anatomy:", "No entities."]),
+             min_size=1, max_size=20).map(" ".join),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS.values() if task.name != "radiology_qa"], ids=lambda t: t.name)
+def test_every_walk_through_a_task_is_readable_for_any_report(task) -> None:  # type: ignore[no-untyped-def]
+    @given(text=HOSTILE, seed=st.integers(0, 10**6))
+    def check(text: str, seed: int) -> None:
+        inputs = dict.fromkeys(task.inputs, text)
+        grammar = task.grammar(inputs)
+        if not grammar:
+            return
+        ids = walked(grammar, random.Random(seed), 10 * task.max_tokens)
+        assert ids[-1] == END
+        answer = task.read(BYTES.decode(ids[:-1]))
+        assert answer is not None
+        assert task.ground(answer, inputs).answer == answer
+
+    check()
+
+
+def test_spans_are_runs_of_words_within_punctuation() -> None:
+    assert spans("Left lung: 1.5 cm nodule (new).", 2) == (
+        " Left", " Left lung", " lung", " 1.5", " 1.5 cm", " cm", " cm nodule", " nodule", " new",
+    )  # fmt: skip
+    assert spans("... -- !", 3) == ()

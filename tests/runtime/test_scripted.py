@@ -8,7 +8,7 @@ from radlite.runtime.scripted import ScriptedModel
 def test_a_script_of_texts_is_used_up_one_by_one() -> None:
     model = ScriptedModel(["M1", "no stage"])
     reader = Reader(model)
-    assert reader.read("m_staging", {"report": "Liver lesions."}).answer == "M1"
+    assert reader.read("m_staging", {"report": "Liver lesions."}).answer.category == "M1"
     assert reader.read("m_staging", {"report": "Liver lesions."}).status == "unreadable"
     with pytest.raises(RuntimeError, match="no answer left"):
         reader.read("m_staging", {"report": "Liver lesions."})

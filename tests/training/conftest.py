@@ -14,10 +14,10 @@ STAGES = ("N0", "N1", "N2", "N3")
 ENTAILS = ("entailment", "contradiction", "neutral")
 
 
-def example(task: str, number: int, inputs: dict[str, str], answer: Any, split: str = "train") -> Example:
+def example(task: str, number: int, inputs: dict[str, str], answer: str, split: str = "train") -> Example:
     identity = f"{task}-{split}-{number}"
     return Example(
-        id=identity, task=task, inputs=inputs, answer=named(task).render(answer), source="handmade", tier="synthetic",
+        id=identity, task=task, inputs=inputs, answer=named(task).render(named(task).read(answer)), source="handmade", tier="synthetic",
         patient=identity, study="", split=split, licence="CC0-1.0",
     )  # fmt: skip
 
@@ -29,7 +29,7 @@ def examples(count: int = 12, split: str = "train") -> list[Example]:
         seen = f"{split} {number}: the nodes are of size {number} mm. No pleural effusion is seen."
         made += [
             example("n_staging", number, {"report": f"Study {seen}"}, STAGES[number % 4], split),
-            example("radiology_ner", number, {"report": f"Scan {seen}"}, {"Anatomy": ["nodes", "heart"]}, split),
+            example("radiology_ner", number, {"report": f"Scan {seen}"}, "Anatomy: nodes; heart", split),
             example("radiology_nli", number, {"premise": f"Premise {seen}", "hypothesis": f"Hypothesis {seen}"},
                     ENTAILS[number % 3], split),
         ]  # fmt: skip

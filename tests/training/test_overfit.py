@@ -7,12 +7,11 @@ import pytest
 
 import radlite
 from radlite.data import corpus
-from radlite.rads import labels
 from radlite.reader import Reader
 from radlite.runtime.hf import open_model
-from radlite.tasks import TASKS, Answer, Example
+from radlite.tasks import TASKS, Example
 from radlite.tasks.abnormality import CLASSES, STATES
-from radlite.tasks.temporal import STATUSES
+from radlite.tasks.temporal import WORDING
 from radlite.training.config import TrainConfig
 from radlite.training.trainer import train
 from tests.training.conftest import example
@@ -25,17 +24,16 @@ WORDS = (
 )  # fmt: skip
 
 
-def answer(task: str, seen: list[str], rng: random.Random) -> Answer:
+def answer(task: str, seen: list[str], rng: random.Random) -> str:
     """An answer in the form of the task: words of what was `seen`, and a choice that must be learned by heart."""
     match task:
-        case "rads_assignment":
-            return rng.choice(labels())
         case "radiology_ner":
-            return {"Anatomy": [seen[0]], "Observation (Absent)": [" ".join(seen[1:3]), seen[5]]}
+            return f"Anatomy: {seen[0]}\nObservation (Absent): {' '.join(seen[1:3])}; {seen[5]}"
         case "abnormality_detection":
-            return dict.fromkeys(CLASSES, STATES[3]) | {name: rng.choice(STATES) for name in rng.sample(CLASSES, 2)}
+            states = {name: rng.choice(STATES) for name in rng.sample(CLASSES, 2)}
+            return "\n".join(f"- {name}: {states.get(name, STATES[3])}" for name in CLASSES)
         case "temporal_comparison":
-            return [{"status": rng.choice(STATUSES), "cue": seen[1], "finding": " ".join(seen[3:5])}]
+            return f"- [{rng.choice(list(WORDING.values()))}] {seen[1]} (related to: {' '.join(seen[3:5])})"
         case "impression_generation" | "radiology_qa":
             return " ".join(seen[:4])
     return rng.choice(TASKS[task].labels)

@@ -41,7 +41,13 @@ def write(folder: Path, examples: Iterable[Example], facts: Mapping[str, Any]) -
         for (task, split), part in parts.items():
             counts[task][split] = _count(named(task), part)
         made = manifest.describe(
-            "corpus", rows=len(rows), data=manifest.text_hash(files), counts=dict(counts), files=files, **facts
+            "corpus",
+            rows=len(rows),
+            data=manifest.text_hash(files),
+            counts=dict(counts),
+            files=files,
+            wording={task: named(task).wording for task in sorted({row.task for row in rows})},
+            **facts,
         )
         write_json(new / NAME, made)
     return made
@@ -178,7 +184,7 @@ def _count(task: Task, rows: Sequence[Example]) -> dict[str, Any]:
     facts: dict[str, Counter[str]] = {
         "sources": Counter(row.source for row in rows),
         "tiers": Counter(row.tier for row in rows),
-        "labels": Counter(str(task.read(row.answer)) for row in rows) if task.labels else Counter(),
+        "labels": Counter(task.label(task.read(row.answer)) for row in rows) if task.labels else Counter(),
         "tags": Counter(tag for row in rows for tag in row.tags),
     }
     return {

@@ -2,13 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from radlite.errors import UserError
 from radlite.evaluation.metrics import Answered, grade
 from radlite.tasks import Example, Reading, Task, named
-from radlite.tasks.abnormality import ABNORMALITY, CLASSES
+from radlite.tasks.abnormality import ABNORMALITY, CLASSES, Abnormalities
 from radlite.tasks.answers import words
 
 
@@ -40,7 +40,7 @@ def _baseline(
         start = time.perf_counter()
         texts = list(answers(task, solved, asked))
         seconds = (time.perf_counter() - start) / len(asked)
-        result += [grade(item, _reading(task, text, seconds)) for item, text in zip(asked, texts, strict=True)]
+        result += [grade(item, _reading(task, item, text, seconds)) for item, text in zip(asked, texts, strict=True)]
     return result
 
 
@@ -51,15 +51,17 @@ def _check(task: Task, train: Sequence[Example], test: Sequence[Example]) -> Non
         raise UserError(f"Items of {task.name} are both learned from and evaluated; build the corpus again.")
 
 
-def _reading(task: Task, text: str, seconds: float) -> Reading:
+def _reading(task: Task, item: Example, text: str, seconds: float) -> Reading:
     answer = task.read(text)
-    return Reading(task.name, "unreadable" if answer is None else "ok", answer, text, seconds=seconds)
+    if answer is None:
+        return Reading(task.name, "unreadable", None, text, seconds=seconds)
+    return Reading(task.name, "ok", task.ground(answer, item.inputs).answer, text, seconds=seconds)
 
 
 def _most_frequent(task: Task, train: Sequence[Example]) -> str:
     if task is ABNORMALITY:
-        states: list[Mapping[str, str]] = [task.read(example.answer) or {} for example in train]
-        return task.render({name: _first(state.get(name, "not mentioned") for state in states) for name in CLASSES})
+        known = [answer.states for example in train if (answer := task.read(example.answer))]
+        return task.render(Abnormalities({name: _first(states[name] for states in known) for name in CLASSES}))
     return _first(example.answer for example in train)
 
 

@@ -9,9 +9,11 @@ from typing_extensions import TypedDict
 
 from radlite.errors import UserError
 from radlite.evaluation.estimate import Estimate, Vector, mean, proportion, statistic
-from radlite.rads import NO_RADS, system_of
-from radlite.tasks import Example, Reading, named
-from radlite.tasks.task import Status
+from radlite.tasks import Example, Reading, Task, named
+from radlite.tasks.task import Counts, Status
+
+_MOST_LABELS = 48
+"""A task with more labels gets no rows for single ones."""
 
 Stage = Literal["baseline", "base", "tuned", "quantized", "ensemble"]
 
@@ -29,7 +31,9 @@ class Row(TypedDict):
     slice: str
     """`all`, a RADS system, `seen_wording`, `unseen_wording`, or a source where a task has several."""
     metric: str
-    """A metric of the task, or `unreadable` or `too_long`: the share of items that got no answer for this reason."""
+    """A metric of the task, `f1 LABEL` of one label, `macro_f1` over those that occur, `micro_f1` over all,
+    `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable` or `too_long`: the share of
+    items that got no answer for this reason."""
     value: float
     low: float
     high: float
@@ -46,7 +50,9 @@ class Answered:
     status: Status
     text: str
     values: Mapping[str, float]
-    """What `Task.judge` says; all 0 unless the status is `ok`."""
+    """What `Task.judge` says of this item."""
+    counts: Counts
+    """What `Task.count` says of it."""
     label: str | None
     """The answer, in tasks with a closed set of labels."""
     truth: str | None
@@ -61,6 +67,7 @@ def grade(example: Example, reading: Reading) -> Answered:
     truth = task.read(example.answer)
     if truth is None:
         raise UserError(f"The answer of item {example.id} is not in the form of {task.name}; build the corpus again.")
+    truth = task.ground(truth, example.inputs).answer
     answer = reading.answer if reading.status == "ok" else None
     return Answered(
         id=example.id,
@@ -69,16 +76,17 @@ def grade(example: Example, reading: Reading) -> Answered:
         status=reading.status,
         text=reading.text,
         values=task.judge(answer, truth),
-        label=answer if task.labels else None,
-        truth=truth if task.labels else None,
-        slices=tuple(_slices(example, truth if task.labels else None)),
+        counts=task.count(answer, truth),
+        label=task.label(answer) if task.labels and answer is not None else None,
+        truth=task.label(truth) if task.labels else None,
+        slices=tuple(_slices(example, task.group(truth) if task.group else None)),
         seconds=reading.seconds,
     )
 
 
-def _slices(example: Example, label: str | None) -> Iterable[str]:
-    if example.task == "rads_assignment" and label is not None:
-        yield NO_RADS if label == NO_RADS else system_of(label)
+def _slices(example: Example, group: str | None) -> Iterable[str]:
+    if group is not None:
+        yield group
     if "unseen_wording" in example.tags:
         yield "unseen_wording"
     elif "seen_wording" in example.tags or example.tier == "synthetic":
@@ -97,7 +105,7 @@ def rows(answered: Sequence[Answered], model: str, stage: Stage, shots: int = 0)
         if len(splits) > 1:
             raise UserError(f"The items of {task} come from several splits ({', '.join(sorted(splits))}); give one.")
         for name, part in {"all": items, **_parts(items)}.items():
-            for metric, estimate in _estimates(part).items():
+            for metric, estimate in _estimates(named(task), part, name == "all").items():
                 result.append(
                     {"model": model, "stage": stage, "shots": shots, "split": items[0].split, "task": task,
                      "slice": name, "metric": metric, "value": estimate.value, "low": estimate.low,
@@ -120,29 +128,93 @@ def _groups(items: Iterable[Answered], keys: Callable[[Answered], Iterable[str]]
     return groups
 
 
-def _estimates(items: Sequence[Answered]) -> dict[str, Estimate]:
-    estimates = {metric: mean([item.values[metric] for item in items]) for metric in items[0].values}
-    truths = [item.truth for item in items if item.truth is not None]
-    if truths:
-        estimates["macro_f1"] = macro_f1([item.label for item in items], truths)
+def _estimates(task: Task, items: Sequence[Answered], whole: bool) -> dict[str, Estimate]:
+    """Every metric of these items of one task; with `whole` those of single labels too.
+
+    A metric that only some items have, such as the sensitivity at a threshold, is over these.
+    """
+    metrics = dict.fromkeys(metric for item in items for metric in item.values)
+    found = {name: mean([item.values[name] for item in items if name in item.values]) for name in metrics}
+    found |= _f1([item.counts for item in items], whole)
+    if task.rank:
+        found |= _ordinal(task.rank, items)
     for failure in ("unreadable", "too_long"):
-        estimates[failure] = proportion(sum(item.status == failure for item in items), len(items))
-    return estimates
+        found[failure] = proportion(sum(item.status == failure for item in items), len(items))
+    return found
 
 
-def macro_f1(answers: Sequence[str | None], truths: Sequence[str]) -> Estimate:
-    """Mean of the F1 of each label that occurs in `truths`, with a bootstrap over items; None is an answer missed."""
-    labels = sorted(set(truths))
-    guessed = np.array([[answer == label for label in labels] for answer in answers], dtype=np.float64)
-    true = np.array([[truth == label for label in labels] for truth in truths], dtype=np.float64)
+def _f1(counts: Sequence[Counts], whole: bool) -> dict[str, Estimate]:
+    """F1 from counts summed over items: over all labels, the mean of those that are true somewhere, of each."""
+    labels = sorted({label for one in counts for label in one})
+    if not labels:
+        return {}
+    empty = (0.0, 0.0, 0.0)
+    right, given, true = np.array([[one.get(label, empty) for label in labels] for one in counts]).transpose(2, 0, 1)
 
-    def score(weights: Vector) -> Vector:
-        support = weights @ true
-        f1 = 2 * (weights @ (guessed * true)) / np.maximum(weights @ guessed + support, 1)
-        result: Vector = (f1 * (support > 0)).sum(axis=1) / (support > 0).sum(axis=1)
+    def micro(weights: Vector) -> Vector:
+        return _ratio(2 * (weights @ right).sum(1), (weights @ given).sum(1) + (weights @ true).sum(1))
+
+    def macro(weights: Vector) -> Vector:
+        support = weights @ true > 0
+        return _ratio((_ratio(2 * (weights @ right), weights @ (given + true)) * support).sum(1), support.sum(1))
+
+    def of(column: int) -> Callable[[Vector], Vector]:
+        return lambda weights: _ratio(2 * (weights @ right[:, column]), weights @ (given + true)[:, column])
+
+    n = len(counts)
+    found = {"macro_f1": statistic(macro, n), "micro_f1": statistic(micro, n)}
+    if whole and len(labels) <= _MOST_LABELS:
+        found |= {f"f1 {label}": statistic(of(column), n) for column, label in enumerate(labels)}
+    return found
+
+
+def _ratio(part: Vector, whole: Vector) -> Vector:
+    """`part / whole`, and 0 where there is no whole."""
+    result: Vector = np.divide(part, whole, out=np.zeros_like(part, dtype=np.float64), where=whole > 0)
+    return result
+
+
+def _ordinal(rank: Callable[[str], tuple[str, int] | None], items: Sequence[Answered]) -> dict[str, Estimate]:
+    """Quadratic weighted kappa and mean distance of ranks, over the items whose truth has a rank.
+
+    Kappa is of each scale by itself, weighted by its items. An answer that is not on the truth's scale, or none at all,
+    counts as the rank farthest from the truth.
+    """
+    scales: dict[str, list[tuple[int, int | None]]] = {}
+    for item in items:
+        true = rank(item.truth) if item.truth else None
+        if true:
+            given = rank(item.label) if item.label else None
+            scales.setdefault(true[0], []).append((true[1], given[1] if given and given[0] == true[0] else None))
+    if not scales:
+        return {}
+    pairs = np.array([pair for scale in scales.values() for pair in _filled(scale)], dtype=np.float64)
+    member = np.repeat(np.eye(len(scales)), [len(scale) for scale in scales.values()], axis=0)
+    true, given = pairs[:, :1] * member, pairs[:, 1:] * member
+    apart = (true - given) ** 2
+
+    def kappa(weights: Vector) -> Vector:
+        count = np.maximum(weights @ member, 1)
+        mean_true, mean_given = weights @ true / count, weights @ given / count
+        chance = weights @ (true**2 + given**2) / count - 2 * mean_true * mean_given
+        seen = weights @ apart / count
+        each = 1 - np.divide(seen, chance, out=(seen > 0).astype(np.float64), where=chance > 1e-12)
+        result: Vector = (each * (weights @ member)).sum(1) / weights.sum(1)
         return result
 
-    return statistic(score, len(truths))
+    distance = np.abs(pairs[:, 0] - pairs[:, 1])
+    return {
+        "kappa": statistic(kappa, len(pairs), floor=-1.0),
+        "rank_error": statistic(lambda w: w @ distance / len(pairs), len(pairs), ceiling=float(pairs.max())),
+    }
+
+
+def _filled(scale: Sequence[tuple[int, int | None]]) -> Iterable[tuple[int, int]]:
+    """True and given ranks of one scale; what was not given is the farthest of the ranks that occur."""
+    ranks = [rank for pair in scale for rank in pair if rank is not None]
+    low, high = min(ranks), max(ranks)
+    for true, given in scale:
+        yield true, (low if true - low > high - true else high) if given is None else given
 
 
 def routed(rows: Iterable[Row], model_for: Callable[[str], str]) -> list[Row]:

@@ -100,7 +100,7 @@ def _header(reader: Reader, items: Sequence[Example], identity: str) -> dict[str
         "style": reader.style,
         "shots": [shot.id for shot in reader.shots.get(task.name, ())],
         "items": len(items),
-        "prompt": text_hash([prompt.text, task.max_tokens, task.grammar, reader.constrain]),
+        "prompt": text_hash([prompt.text, task.max_tokens, repr(task.grammar(items[0].inputs)), reader.constrain]),
         "data": text_hash([{**dataclasses.asdict(item), "inputs": dict(item.inputs)} for item in items]),
     }
 
@@ -139,7 +139,8 @@ def _parsed(path: Path, content: bytes) -> Iterator[Answered]:
     for number, line in enumerate(content.splitlines()[1:], start=2):
         try:
             fields = json.loads(line)
-            yield Answered(**{**fields, "slices": tuple(fields["slices"])})
+            counts = {label: tuple(count) for label, count in fields["counts"].items()}
+            yield Answered(**{**fields, "slices": tuple(fields["slices"]), "counts": counts})
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"Line {number} of {path} is damaged; delete the file and evaluate again.") from error
 

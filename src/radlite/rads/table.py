@@ -164,3 +164,8 @@ def _scales() -> dict[str, Scale]:
     halves = [scale for scale in found.values() if scale.half]
     found[PAIRS] = Scale(PAIRS, halves[0].variants, halves[0].threshold, halves[0].action, tuple(_pairs(halves)))
     return found
+
+
+def spelled(code: str, modifiers: tuple[str, ...] = ()) -> str:
+    """A category with its modifiers: `CAD-RADS 4A/P2/HRP`, `Lung-RADS 4A S`, `US-2 VIS-B`."""
+    return ("/" if system_of(code) == "CAD-RADS" else " ").join((code, *modifiers))

@@ -1,81 +1,232 @@
-"""A task's closed set of answers as token ids: what may come next, and what has to.
+"""A task's grammar as token ids: what may come next, what has to, and how likely the model finds each alternative.
 
 Both engines walk the same automaton, so a constrained answer has one spelling in tokens, the one that training used.
 A grammar over characters, such as GBNF, would admit others ("B", "I", "-"), which the model was never shown.
 """
 
 import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from radlite.tasks import Grammar
+from radlite.tasks.grammar import Grammar
 from radlite.tokenizer import Tokenizer
+
+Ask = Callable[[Sequence[int], Sequence[int]], Mapping[int, float]]
+"""(ids of an answer's beginning, ids that may follow) to the probability of each of these; together they make 1."""
+
+MOST_ALTERNATIVES = 16
+"""A choice between more texts than this is not told apart text by text: it would cost a question for each branch."""
 
 
 @dataclass(eq=False, slots=True)
+class _Trie:
+    """A place in the texts of one state: the ids that go on, and the states reached here."""
+
+    next: dict[int, "_Trie"] = field(default_factory=dict)
+    to: set[int] = field(default_factory=set)
+    shortest: int = 1 << 30
+    """Ids to the end of the answer, at least."""
+
+
 class Node:
     """A place in an answer: the ids that may follow, with the places they lead to, and whether it may end here."""
 
-    next: dict[int, "Node"] = field(default_factory=dict)
-    end: bool = False
+    def __init__(self, machine: "_Machine", places: frozenset[_Trie]) -> None:
+        self._machine = machine
+        self._places = places
+        self._next: dict[int, Node] | None = None
+        self.end = machine.over in places
+        self.shortest = min(place.shortest for place in places)
+        """Ids that complete the shortest answer."""
+
+    @property
+    def next(self) -> Mapping[int, "Node"]:
+        """The places after each id that may follow."""
+        if self._next is None:
+            self._next = self._machine.after(self._places)
+        return self._next
 
 
-class _Place(NamedTuple):
-    slot: int
-    ids: tuple[int, ...]
-    """What was said of the slot so far."""
+class _Machine:
+    """The deterministic automaton of a grammar, made as far as it is walked."""
+
+    def __init__(self, grammar: Grammar, tokenizer: Tokenizer) -> None:
+        ids = {text: tuple(tokenizer.encode(text)) for state in grammar for edge in state for text in edge.texts}
+        self._edges = [[(ids[text], edge.to) for edge in state for text in edge.texts] for state in grammar]
+        self._shortest = self._distances()
+        self._roots: dict[int, _Trie] = {}
+        self._nodes: dict[frozenset[_Trie], Node] = {}
+        self.over = _Trie(shortest=0)
+        self._roots[len(grammar)] = self.over
+
+    def start(self) -> Node:
+        return self._node({self._root(0)})
+
+    def after(self, places: frozenset[_Trie]) -> dict[int, Node]:
+        steps: dict[int, set[_Trie]] = {}
+        for place in places:
+            for token, following in place.next.items():
+                steps.setdefault(token, set()).add(following)
+        return {token: self._node(following) for token, following in steps.items()}
+
+    def _node(self, fresh: set[_Trie]) -> Node:
+        """The node of these places and of the beginnings of the states they reach; what nothing can follow is left out.
+
+        Where one text is the beginning of another ("BI-RADS 4", "BI-RADS 4A") both the longer one and what follows the
+        state are allowed.
+        """
+        reached: set[_Trie] = set()
+        while fresh:
+            reached |= fresh
+            fresh = {self._root(state) for place in fresh for state in place.to} - reached
+        places = frozenset(place for place in reached if place.next or place is self.over)
+        if places not in self._nodes:
+            self._nodes[places] = Node(self, places)
+        return self._nodes[places]
+
+    def _root(self, state: int) -> _Trie:
+        if state not in self._roots:
+            root = self._roots[state] = _Trie()
+            for ids, to in self._edges[state]:
+                place, left = root, len(ids) + self._shortest[to]
+                place.shortest = min(place.shortest, left)
+                for token in ids:
+                    place, left = place.next.setdefault(token, _Trie()), left - 1
+                    place.shortest = min(place.shortest, left)
+                place.to.add(to)
+        return self._roots[state]
+
+    def _distances(self) -> list[int]:
+        """For each state the number of ids to the end of the answer, at least."""
+        found = [1 << 30] * len(self._edges) + [0]
+        for _ in self._edges:
+            for state, edges in enumerate(self._edges):
+                found[state] = min([found[state], *(len(ids) + found[to] for ids, to in edges)])
+        return found
 
 
 @functools.lru_cache(maxsize=64)
 def automaton(grammar: Grammar, tokenizer: Tokenizer) -> Node:
-    """The start of the deterministic automaton of `grammar` over ids of `tokenizer`.
+    """The start of the deterministic automaton of `grammar` over ids; each text is tokenised by itself."""
+    return _Machine(grammar, tokenizer).start()
 
-    Each alternative of a slot is tokenised by itself. Where one is the beginning of another ("BI-RADS 4",
-    "BI-RADS 4A") both the longer one and what follows the slot are allowed.
+
+class Walk:
+    """An answer within a grammar, on its way: what is forced is there already, the engine chooses the rest.
+
+    At most `most` ids, the end of turn `end` included, and then the answer is whole: where the rest has to be kept
+    short, only what leads to the end in time may follow. Cut short only if even the shortest answer is longer.
     """
-    slots = [{tuple(tokenizer.encode(text)) for text in slot} for slot in grammar]
-    begun = [{ids[:length] for ids in slot for length in range(len(ids))} for slot in slots]
 
-    def close(places: set[_Place]) -> frozenset[_Place]:
-        """Add the next slot's start where a slot is complete; leave out places that nothing can follow."""
-        reached: set[_Place] = set()
-        fresh = places
-        while fresh:
-            reached |= fresh
-            complete = {slot for slot, ids in fresh if slot < len(slots) and ids in slots[slot]}
-            fresh = {_Place(slot + 1, ()) for slot in complete} - reached
-        return frozenset(_Place(slot, ids) for slot, ids in reached if slot == len(slots) or ids in begun[slot])
+    def __init__(self, grammar: Grammar, tokenizer: Tokenizer, end: int, most: int) -> None:
+        self._node: Node | None = automaton(grammar, tokenizer)
+        self._end, self._most = end, most
+        self.ids: list[int] = []
+        """The answer so far."""
+        self.choices: dict[int, Mapping[int, float]] = {}
+        """Position in `ids` to the probability of each id that might have stood there."""
+        self.options: list[int] = []
+        """The ids to choose from; empty when the answer is whole."""
+        self._advance()
 
-    start = close({_Place(0, ())})
-    nodes: dict[frozenset[_Place], Node] = {start: Node()}
-    open_places = [start]
-    while open_places:
-        places = open_places.pop()
-        steps: dict[int, set[_Place]] = {}
-        for slot, ids in places:
-            for whole in slots[slot] if slot < len(slots) else ():
-                if len(whole) > len(ids) and whole[: len(ids)] == ids:
-                    steps.setdefault(whole[len(ids)], set()).add(_Place(slot, whole[: len(ids) + 1]))
-        nodes[places].end = any(slot == len(slots) for slot, _ in places)
-        for token, target in steps.items():
-            closed = close(target)
-            if closed not in nodes:
-                nodes[closed] = Node()
-                open_places.append(closed)
-            nodes[places].next[token] = nodes[closed]
-    return nodes[start]
+    def take(self, likely: Mapping[int, float]) -> list[int]:
+        """Go on with the likeliest of the options; the ids that this adds, with what it forces."""
+        begin = len(self.ids)
+        self.choices[begin] = {token: likely[token] for token in self.options}
+        self._step(max(self.options, key=likely.__getitem__))
+        self._advance()
+        return self.ids[begin:]
+
+    @property
+    def probability(self) -> float:
+        """Of the answer so far, as a product over its choices."""
+        return math.prod(likely[self.ids[position]] for position, likely in self.choices.items())
+
+    def remembered(self, ask: Ask) -> Ask:
+        """`ask`, but for what was chosen from on the way."""
+
+        def answer(beginning: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
+            known = self.choices.get(len(beginning), {}) if list(beginning) == self.ids[: len(beginning)] else {}
+            if not all(token in known for token in allowed):
+                return ask(beginning, allowed)
+            mass = sum(known[token] for token in allowed)
+            return {token: known[token] / mass for token in allowed} if mass else ask(beginning, allowed)
+
+        return answer
+
+    def _advance(self) -> None:
+        self.options = self._allowed()
+        while len(self.options) == 1:
+            self._step(self.options[0])
+            self.options = self._allowed()
+
+    def _step(self, token: int) -> None:
+        self.ids.append(token)
+        assert self._node
+        self._node = self._node.next.get(token)
+
+    def _allowed(self) -> list[int]:
+        """Ids that may follow and leave room for the rest and the end of turn."""
+        if not self._node or len(self.ids) >= self._most:
+            return []
+        room = self._most - len(self.ids) - 2
+        allowed = [token for token, node in self._node.next.items() if node.shortest <= room]
+        if self._node.end:
+            allowed.append(self._end)
+        return sorted(allowed) or [min(self._node.next, key=lambda token: self._shortest_after(token))]
+
+    def _shortest_after(self, token: int) -> tuple[int, int]:
+        assert self._node
+        return self._node.next[token].shortest, token
 
 
-def forced(node: Node, end: int) -> tuple[list[int], Node | None]:
-    """The ids that have to follow `node`, `end` included, and the node of the next choice, None if there is none."""
-    ids: list[int] = []
-    while len(node.next) == 1 and not node.end:
-        [(token, node)] = node.next.items()
-        ids.append(token)
-    return (ids, node) if node.next else ([*ids, end], None)
+def alternatives(
+    grammar: Grammar, tokenizer: Tokenizer, end: int, answer: Sequence[int], ask: Ask
+) -> tuple[dict[str, float], ...]:
+    """For each state that `answer` passes and that has a few texts to choose from, the probability of each text.
+
+    Exact: where several texts begin alike and the answer took another way, `ask` is asked on.
+    """
+    found: list[dict[str, float]] = []
+    for begin, state in _states(grammar, tokenizer, tuple(answer)):
+        texts = {text: edge.to for edge in grammar[state] for text in edge.texts}
+        if 1 < len(texts) <= MOST_ALTERNATIVES:
+            ids = {
+                text: (*tokenizer.encode(text), *((end,) if to == len(grammar) else ())) for text, to in texts.items()
+            }
+            found.append(dict(_spread(ids, tuple(answer[:begin]), 1.0, ask)))
+    return tuple(found)
 
 
-def gbnf(node: Node) -> str:
-    """The choice at `node` as a llama.cpp grammar of one token id; the empty text lets the turn end."""
-    choices = [f"<[{token}]>" for token in sorted(node.next)]
-    return "root ::= " + " | ".join([*choices, '""'] if node.end else choices)
+def _states(grammar: Grammar, tokenizer: Tokenizer, answer: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The states that the answer passes, each with the position where its text begins."""
+
+    def way(state: int, begin: int) -> list[tuple[int, int]] | None:
+        if state == len(grammar):
+            return [] if begin >= len(answer) - 1 else None  # the end of turn may stand there
+        for edge in grammar[state]:
+            for text in edge.texts:
+                ids = tuple(tokenizer.encode(text))
+                if answer[begin : begin + len(ids)] == ids:
+                    rest = way(edge.to, begin + len(ids))
+                    if rest is not None:
+                        return [(begin, state), *rest]
+        return None
+
+    return way(0, 0) or []
+
+
+def _spread(
+    texts: Mapping[str, tuple[int, ...]], prefix: tuple[int, ...], mass: float, ask: Ask
+) -> Iterator[tuple[str, float]]:
+    """`mass` over texts that go on with these ids after `prefix`."""
+    branches: dict[int, dict[str, tuple[int, ...]]] = {}
+    for text, ids in texts.items():
+        branches.setdefault(ids[0], {})[text] = ids[1:]
+    likely = ask(prefix, sorted(branches)) if len(branches) > 1 else dict.fromkeys(branches, 1.0)
+    for token, branch in branches.items():
+        if len(branch) == 1:
+            yield next(iter(branch)), mass * likely[token]
+        else:
+            yield from _spread(branch, (*prefix, token), mass * likely[token], ask)

@@ -1,10 +1,11 @@
 """The engine of evaluation: a Hugging Face model, with or without adapter, many prompts at once."""
 
 import contextlib
+import functools
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import transformers
 
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
-from radlite.runtime.grammar import Node, automaton, forced
+from radlite.runtime.grammar import Walk, alternatives
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids
 
 _WINDOW = 16
@@ -56,10 +57,10 @@ def open_model(folder: Path, adapter: Path | None = None, batch_size: int = 16, 
 
 @dataclass(slots=True)
 class _Row:
-    """One request on its way: the place in its grammar, ids that the model has yet to read, and the answer so far."""
+    """One request on its way: its grammar's walk, ids that the model has yet to read, and the answer so far."""
 
     request: Request
-    node: Node | None
+    walk: Walk | None
     pending: list[int]
     answer: list[int] = field(default_factory=list)
     stop_reason: Literal["", "end", "length"] = ""
@@ -109,7 +110,8 @@ class HfModel:
         with self._evaluating():
             self._run([row for row in rows if not row.stop_reason])
         seconds = (time.perf_counter() - begin) / len(rows)
-        return [self._completion(row, seconds) for row in rows]
+        with self._evaluating():
+            return [self._completion(row, seconds) for row in rows]
 
     def _run(self, rows: list[_Row]) -> None:
         """Extend the answers of all rows until each has stopped; what has stopped leaves the batch."""
@@ -158,23 +160,21 @@ class HfModel:
     def _row(self, request: Request) -> _Row:
         row = _Row(request, None, list(request.prompt.ids))
         if request.grammar:
-            ids, row.node = forced(automaton(request.grammar, self.renderer.tokenizer), self.renderer.end_id)
-            self._extend(row, ids)
+            row.walk = Walk(request.grammar, self.renderer.tokenizer, self.renderer.end_id, request.max_tokens)
+            self._extend(row, row.walk.ids)
         return row
 
     def _choose(self, row: _Row, likeliest: int, logits: torch.Tensor) -> list[int]:
         """The next id of a row, and what its grammar forces after it."""
-        if not row.node:
-            return [likeliest]
-        allowed = sorted(row.node.next) + (sorted(self._ends) if row.node.end else [])
-        token = allowed[int(logits[allowed].argmax())]
-        if token not in row.node.next:
-            return [token]
-        ids, row.node = forced(row.node.next[token], self.renderer.end_id)
-        return [token, *ids]
+        return row.walk.take(_among(logits, row.walk.options)) if row.walk else [likeliest]
 
-    def _extend(self, row: _Row, ids: list[int]) -> None:
-        row.answer = (row.answer + ids)[: row.request.max_tokens]
+    def _ask(self, request: Request, beginning: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
+        ids = (*request.prompt.ids, *beginning)
+        logits, _ = self._forward([ids], transformers.DynamicCache(), self._no_columns())
+        return _among(logits[0], allowed)
+
+    def _extend(self, row: _Row, ids: Sequence[int]) -> None:
+        row.answer += ids
         row.pending += ids
         if row.answer and row.answer[-1] in self._ends:
             row.stop_reason = "end"
@@ -183,12 +183,18 @@ class HfModel:
 
     def _completion(self, row: _Row, seconds: float) -> Completion:
         assert row.stop_reason
+        tokenizer, end, walk = self.renderer.tokenizer, self.renderer.end_id, row.walk
+        ask = functools.partial(self._ask, row.request)
         return Completion(
-            text=self.renderer.tokenizer.decode(row.answer[:-1] if row.stop_reason == "end" else row.answer),
+            text=tokenizer.decode(row.answer[:-1] if row.stop_reason == "end" else row.answer),
             stop_reason=row.stop_reason,
             prompt_tokens=len(row.request.prompt.ids),
             cached_tokens=0,
             generated_tokens=len(row.answer),
+            probability=walk.probability if walk else None,
+            alternatives=alternatives(row.request.grammar, tokenizer, end, row.answer, walk.remembered(ask))
+            if walk and row.request.alternatives
+            else (),
             seconds=seconds,
         )
 
@@ -205,6 +211,12 @@ class HfModel:
 
     def _no_columns(self) -> torch.Tensor:
         return torch.ones(1, 0, dtype=torch.long, device=self._module.device)
+
+
+def _among(logits: torch.Tensor, allowed: Sequence[int]) -> dict[int, float]:
+    """The probability of each of the ids `allowed`, among these; `logits` (ids)."""
+    likely = logits[torch.tensor(allowed, device=logits.device)].double().softmax(-1)
+    return dict(zip(allowed, likely.tolist(), strict=True))
 
 
 def _common(lists: Sequence[list[int]]) -> int:

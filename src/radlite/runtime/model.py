@@ -1,11 +1,11 @@
 """What every engine offers: complete prompts, greedily, within a grammar."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from radlite.chat import Prompt, Renderer
-from radlite.tasks import Grammar
+from radlite.tasks.grammar import Grammar
 
 DEFAULT_CONTEXT = 4096
 """Tokens of context that an engine opens, if the model has as many: a report, some solved examples, and an answer."""
@@ -13,11 +13,15 @@ DEFAULT_CONTEXT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt to complete with at most `max_tokens` tokens, inside `grammar` if there is one."""
+    """One prompt to complete with at most `max_tokens` tokens, inside `grammar` if there is one.
+
+    `alternatives` asks how likely the texts are that the answer was chosen from.
+    """
 
     prompt: Prompt
     max_tokens: int
     grammar: Grammar = ()
+    alternatives: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,10 @@ class Completion:
     cached_tokens: int
     generated_tokens: int
     seconds: float
+    probability: float | None = None
+    """Of an answer within a grammar, among all that it allows, as a product over the choices on its way."""
+    alternatives: tuple[Mapping[str, float], ...] = ()
+    """For each state of the grammar with a few texts to choose from, in the answer's order: text to probability."""
 
 
 class Model(Protocol):

@@ -1,12 +1,13 @@
 """The engine of the default install: llama.cpp's server in this process, from the wheel `xllamacpp`."""
 
+import math
 import os
 import secrets
 import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import xllamacpp
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
 from radlite.runtime import gguf
-from radlite.runtime.grammar import Node, automaton, forced, gbnf
+from radlite.runtime.grammar import Walk, alternatives
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids
+
+_LIFT = 100.0
+"""Added to the logits of the ids that may follow: above all others, and within the precision of 32 bits."""
 
 
 def open_model(path: Path, context_tokens: int | None = None, threads: int | None = None) -> "WheelModel":
@@ -137,38 +141,50 @@ class WheelModel:
         """Ask for one token at each choice; what is forced in between is read as one batch with the next question."""
         begin = time.perf_counter()
         prompt, tokenizer, end = request.prompt.ids, self.renderer.tokenizer, self.renderer.end_id
-        answer, node = forced(automaton(request.grammar, tokenizer), end)
-        cached: int | None = None
-        while node and len(answer) < request.max_tokens:
-            token, reused = self._choose((*prompt, *answer), node)
-            cached = reused if cached is None else cached
-            more, node = forced(node.next[token], end) if token in node.next else ([], None)
-            answer += [token, *more]
-        answer = answer[: request.max_tokens]
-        ended = answer[-1] in self._ends
+        cached: list[int] = []
+
+        def ask(beginning: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
+            likely, reused = self._choose((*prompt, *beginning), allowed)
+            cached.append(reused)
+            return likely
+
+        walk = Walk(request.grammar, tokenizer, end, request.max_tokens)
+        while walk.options:
+            walk.take(ask(walk.ids, walk.options))
+        ended = walk.ids[-1] == end
         return Completion(
-            text=tokenizer.decode(answer[:-1] if ended else answer),
+            text=tokenizer.decode(walk.ids[:-1] if ended else walk.ids),
             stop_reason="end" if ended else "length",
             prompt_tokens=len(prompt),
-            cached_tokens=min(cached or 0, len(prompt)),
-            generated_tokens=len(answer),
+            cached_tokens=min(cached[0] if cached else 0, len(prompt)),
+            generated_tokens=len(walk.ids),
+            probability=walk.probability,
+            alternatives=alternatives(request.grammar, tokenizer, end, walk.ids, walk.remembered(ask))
+            if request.alternatives
+            else (),
             seconds=time.perf_counter() - begin,
         )
 
-    def _choose(self, ids: Sequence[int], node: Node) -> tuple[int, int]:
-        """The likeliest of the ids that `node` allows after `ids`, and how many of `ids` were not computed again."""
-        tokenizer = self.renderer.tokenizer
-        if any("\ufffd" in tokenizer.decode([token]) for token in node.next):
-            # llama.cpp's grammar refuses tokens that are pieces of a character.
-            likely, reused = self._likely(ids, tokenizer.size)
-            allowed = [*node.next, *(self._ends if node.end else ())]
-            return max(sorted(allowed), key=likely.__getitem__), reused
-        reply = self._ask(ids, 1, grammar=gbnf(node), n_probs=1)
-        return reply["choices"][0]["logprobs"]["content"][0]["id"], _reused(reply)
+    def _choose(self, ids: Sequence[int], allowed: Sequence[int]) -> tuple[dict[int, float], int]:
+        """The probability of each of `allowed` after `ids`, among these, and how many of `ids` were not computed again.
+
+        All lifted alike, they are the likeliest, and llama.cpp tells of them as if there were no others.
+        """
+        if not any("\ufffd" in self.renderer.tokenizer.decode([token]) for token in allowed):
+            lifted = {"logit_bias": [[token, _LIFT] for token in allowed], "top_k": len(allowed)}
+            reply = self._ask(ids, 1, **lifted, temperature=1.0, n_probs=len(allowed), post_sampling_probs=True)
+            found = {entry["id"]: entry["prob"] for entry in reply["choices"][0]["logprobs"]["content"][0]["top_probs"]}
+            if found.keys() == set(allowed):
+                return found, _reused(reply)
+        # llama.cpp tells nothing of tokens that are pieces of a character, unless it is asked for all there are.
+        likely, reused = self._likely(ids, self.renderer.tokenizer.size)
+        highest = max(likely[token] for token in allowed)
+        weights = {token: math.exp(likely[token] - highest) for token in allowed}
+        return {token: weight / sum(weights.values()) for token, weight in weights.items()}, reused
 
     def _likely(self, ids: Sequence[int], top: int) -> tuple[dict[int, float], int]:
         # llama.cpp tells probabilities only with a whole character. The grammar makes it write one, and comes after.
-        whole = gbnf(Node({self.renderer.tokenizer.encode(".")[0]: Node()}))
+        whole = f"root ::= <[{self.renderer.tokenizer.encode('.')[0]}]>"
         reply = self._ask(ids, 1, n_probs=top, grammar=whole)
         [position] = reply["choices"][0]["logprobs"]["content"]
         found = {entry["id"]: entry["logprob"] for entry in position["top_logprobs"]}

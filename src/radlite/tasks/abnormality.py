@@ -1,72 +1,127 @@
-"""Abnormality detection: the state of each of the fourteen CheXpert classes. The answer maps class to state."""
+"""Abnormality detection: the state of each of the fourteen CheXpert classes."""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
 
-from radlite.tasks.answers import overlap
-from radlite.tasks.task import Grammar, Task
+from radlite.tasks.answers import overlap, quote, tally
+from radlite.tasks.grammar import Grammar, sequence
+from radlite.tasks.prompts import cue, instruction
+from radlite.tasks.task import Counts, Grounded, Task
+
+State = Literal["positive", "negative", "uncertain", "not mentioned"]
+STATES: Final[tuple[State, ...]] = get_args(State)
+# CheXpert's labeler separates what is denied from what is not mentioned; three states would merge the two.
 
 # The column order of mimic-cxr-2.0.0-chexpert.csv, which the paper's output follows.
 CLASSES: Final = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",
     "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices",
 )  # fmt: skip
-STATES: Final = ("positive", "negative", "uncertain", "not mentioned")
-# CheXpert's labeler separates what is denied from what is not mentioned; three states would merge the two.
 
 _CLASS = {name.casefold(): name for name in CLASSES}
 _LINE = re.compile(r"-?\s*([A-Za-z ]+?)\s*:\s*(positive|negative|uncertain|not mentioned)\s*", re.IGNORECASE)
 
 
-def render(states: dict[str, str]) -> str:
+@dataclass(frozen=True, slots=True)
+class Abnormalities:
+    """Class to state, all fourteen."""
+
+    states: Mapping[str, State]
+
+
+def render(answer: Abnormalities) -> str:
     """Fourteen lines `- Atelectasis: negative`."""
-    return "\n".join(f"- {name}: {states[name]}" for name in CLASSES)
+    return "\n".join(f"- {name}: {answer.states[name]}" for name in CLASSES)
 
 
-def read(text: str) -> dict[str, str] | None:
+def read(text: str) -> Abnormalities | None:
     """All fourteen states; None if a class is missing, repeated or unknown."""
-    states: dict[str, str] = {}
+    states: dict[str, Any] = {}
     for line in filter(str.strip, text.splitlines()):
         found = _LINE.fullmatch(line.strip())
         name = found and _CLASS.get(found[1].casefold())
         if not found or not name or name in states:
             return None
         states[name] = found[2].lower()
-    return {name: states[name] for name in CLASSES} if len(states) == len(CLASSES) else None
+    return Abnormalities({name: states[name] for name in CLASSES}) if len(states) == len(CLASSES) else None
 
 
-def judge(answer: dict[str, str] | None, truth: dict[str, str]) -> dict[str, float]:
-    """F1 over the (class, state) pairs that are mentioned, and the share of the fourteen states that are right."""
+def grammar(inputs: Mapping[str, str]) -> Grammar:
+    """Fourteen forced lines with four states each."""
+    return _GRAMMAR
+
+
+def _lines() -> Grammar:
+    slots: list[tuple[str, ...]] = []
+    for index, name in enumerate(CLASSES):
+        slots += [(f"{chr(10) if index else ''}- {name}:",), tuple(f" {state}" for state in STATES)]
+    return sequence(*slots)
+
+
+_GRAMMAR = _lines()
+
+
+def probabilities(alternatives: tuple[Mapping[str, float], ...]) -> dict[str, dict[str, float]]:
+    """Class to state to probability."""
+    found = [{state.strip(): value for state, value in one.items()} for one in alternatives]
+    return dict(zip(CLASSES, found, strict=True)) if found else {}
+
+
+def ground(answer: Abnormalities, inputs: Mapping[str, str]) -> Grounded:
+    """Where a lexicon finds each class that was called positive; a warning for those it finds only denied."""
+    from radlite.tasks.findings import findings
+
+    report = inputs["report"]
+    named: dict[str, list[Any]] = {}
+    for finding in findings(report):
+        named.setdefault(finding.name, []).append(finding)
+    evidence, warnings = [], []
+    for name in (name for name in CLASSES if answer.states[name] == "positive" and name != "No Finding"):
+        evidence += [quote(report, one.start, one.end) for one in named.get(name, ()) if one.state == "positive"]
+        if name in named and all(one.state == "negative" for one in named[name]):
+            warnings.append(f"{name} is called positive, where the report seems to deny it")
+    return Grounded(answer, tuple(evidence), tuple(warnings))
+
+
+def judge(answer: Abnormalities | None, truth: Abnormalities) -> dict[str, float]:
+    """F1 over the (class, state) pairs that are mentioned, share of the states that are right, all fourteen right."""
     if answer is None:
-        return {"mention_f1": 0.0, "state_accuracy": 0.0}
-    mentioned = [{(name, state) for name, state in states.items() if state != STATES[3]} for states in (answer, truth)]
+        return {"mention_f1": 0.0, "state_accuracy": 0.0, "exact_match": 0.0}
+    found, true = (_mentioned(one) for one in (answer, truth))
+    right = [answer.states[name] == truth.states[name] for name in CLASSES]
     return {
-        "mention_f1": overlap(*mentioned)[2],
-        "state_accuracy": sum(answer[name] == truth[name] for name in CLASSES) / len(CLASSES),
+        "mention_f1": overlap(found, true)[2],
+        "state_accuracy": sum(right) / len(right),
+        "exact_match": float(all(right)),
     }
 
 
-def _grammar() -> Grammar:
-    states = tuple(f" {state}" for state in STATES)
-    slots: list[tuple[str, ...]] = []
-    for index, name in enumerate(CLASSES):
-        slots += [(f"{chr(10) if index else ''}- {name}:",), states]
-    return tuple(slots)
+def count(answer: Abnormalities | None, truth: Abnormalities) -> Counts:
+    """Mentioned states by class and state, such as `Edema positive`."""
+    found, true = ([(f"{name} {state}", name) for name, state in _mentioned(one)] if one else []
+                   for one in (answer, truth))  # fmt: skip
+    return tally(found, true)
+
+
+def _mentioned(answer: Abnormalities) -> list[tuple[str, str]]:
+    return [(name, state) for name, state in answer.states.items() if state != "not mentioned"]
 
 
 ABNORMALITY = Task(
     name="abnormality_detection",
     inputs=("report",),
-    cue="State of each finding.",
-    instruction=(
-        "For each of these findings say whether the report calls it positive, negative, uncertain, or does not "
-        f"mention it: {', '.join(CLASSES)}. Answer with one line for each, in this order and form: "
-        "'- Atelectasis: not mentioned'."
-    ),
+    cue=cue("abnormality_detection"),
+    instruction=instruction("abnormality_detection"),
+    form=Abnormalities,
     read=read,
     render=render,
     judge=judge,
     metric="mention_f1",
     max_tokens=160,
-    grammar=_grammar(),
+    grammar=grammar,
+    ground=ground,
+    probabilities=probabilities,
+    count=count,
 )

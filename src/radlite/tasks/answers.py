@@ -1,10 +1,13 @@
-"""Parts that tasks share: reading an answer out of plain text, judging it, describing a closed set as grammar."""
+"""Parts that tasks share: reading an answer out of plain text, finding it in a report, judging it."""
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any
 
-from radlite.tasks.task import Answer, Grammar
+from radlite.tasks.grammar import Grammar, sequence
+from radlite.tasks.task import Counts, Evidence
 
 
 def squeeze(text: str) -> str:
@@ -28,14 +31,33 @@ def free_text(text: str) -> str | None:
     return None if not text or re.search(r"</?think>|<\|[a-z_]+\|>", text) else text
 
 
-def choice(labels: Iterable[str]) -> Grammar:
-    """The grammar that allows exactly `labels`."""
-    return (tuple(labels),)
+def choice(labels: Iterable[str]) -> Callable[[Mapping[str, str]], Grammar]:
+    """The grammar that allows exactly `labels`, whatever the inputs."""
+    allowed = sequence(tuple(labels))
+    return lambda inputs: allowed
 
 
-def exact(answer: Answer | None, truth: Answer) -> dict[str, float]:
-    """Judge a label: right or not."""
-    return {"accuracy": float(answer == truth)}
+def quote(text: str, start: int, end: int) -> Evidence:
+    """The stretch of `text` from `start` to `end`."""
+    return Evidence(text[start:end], start, end)
+
+
+def place(words: str, text: str, begin: int = 0) -> tuple[int, int] | None:
+    """Where `words` next stand in `text` as whole words, in any case and spacing; None if they do not."""
+    found = _pattern(words).search(text, begin)
+    return found and found.span()
+
+
+@functools.lru_cache(maxsize=1024)
+def _pattern(words: str) -> re.Pattern[str]:
+    spaced = r"\s+".join(map(re.escape, words.split()))
+    return re.compile(rf"(?<!\w){spaced}(?!\w)" if spaced else r"(?!)", re.IGNORECASE)
+
+
+def one_label(answer: str | None, truth: str) -> Counts:
+    """Counts of a task with one label an item."""
+    counts = {truth: (float(answer == truth), float(answer == truth), 1.0)}
+    return counts if answer in (None, truth) else {**counts, str(answer): (0.0, 1.0, 0.0)}
 
 
 def overlap(found: Iterable[Hashable], true: Iterable[Hashable]) -> tuple[float, float, float]:
@@ -49,19 +71,29 @@ def overlap(found: Iterable[Hashable], true: Iterable[Hashable]) -> tuple[float,
     return precision, recall, 2 * both / (found.total() + true.total())
 
 
+def tally(found: Iterable[tuple[str, Hashable]], true: Iterable[tuple[str, Hashable]]) -> Counts:
+    """Counts by label of two multisets of (label, what is labelled)."""
+    found, true = Counter(found), Counter(true)
+    both = found & true
+    labels = {label: None for label, _ in (*found, *true)}
+    return {
+        label: tuple(float(sum(n for (one, _), n in part.items() if one == label)) for part in (both, found, true))
+        for label in labels
+    }  # type: ignore[misc]
+
+
 def words(text: str) -> list[str]:
     """Lower-case words and numbers, as SQuAD's and ROUGE's scorers cut them."""
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
 def rouge_l(candidate: str, reference: str) -> float:
-    """ROUGE-L F1 over words (Lin, 2004), from the longest common subsequence."""
-    left, right = words(candidate), words(reference)
-    if not left or not right:
-        return float(left == right)
-    row = [0] * (len(right) + 1)
-    for word in left:
-        diagonal = 0
-        for column, other in enumerate(right, start=1):
-            diagonal, row[column] = row[column], diagonal + 1 if word == other else max(row[column], row[column - 1])
-    return 2 * row[-1] / (len(left) + len(right))
+    """ROUGE-L F1 (Lin, 2004) as `rouge-score` computes it, without stemming."""
+    return float(_rouge().score(reference, candidate)["rougeL"].fmeasure)
+
+
+@functools.cache
+def _rouge() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"])

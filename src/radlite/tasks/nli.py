@@ -1,23 +1,61 @@
 """Radiology natural language inference: does the hypothesis follow from the premise?"""
 
-from radlite.tasks.answers import choice, exact, one_of
-from radlite.tasks.task import Task
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
-LABELS = ("entailment", "contradiction", "neutral")
+from radlite.tasks.answers import choice, one_label, one_of
+from radlite.tasks.prompts import cue, instruction
+from radlite.tasks.task import Counts, Task
+
+Label = Literal["entailment", "contradiction", "neutral"]
+LABELS: Final[tuple[Label, ...]] = get_args(Label)
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """How a hypothesis stands to its premise."""
+
+    label: Label
+
+
+_label = one_of(LABELS)
+
+
+def read(text: str) -> Relation | None:
+    """The relation; None if the text is none of the three words."""
+    label = _label(text)
+    return Relation(label) if label else None  # type: ignore[arg-type]
+
+
+def render(relation: Relation) -> str:
+    """The word alone."""
+    return relation.label
+
+
+def judge(answer: Relation | None, truth: Relation) -> dict[str, float]:
+    """Right or not."""
+    return {"accuracy": float(answer == truth)}
+
+
+def count(answer: Relation | None, truth: Relation) -> Counts:
+    """The label given and the true one."""
+    return one_label(answer and answer.label, truth.label)
+
 
 NLI = Task(
     name="radiology_nli",
     inputs=("premise", "hypothesis"),
-    cue="Answer entailment, contradiction or neutral.",
-    instruction=(
-        "Does the hypothesis follow from the premise? Answer with one word: entailment if it must be true, "
-        "contradiction if it cannot be true, neutral if the premise does not settle it."
-    ),
-    read=one_of(LABELS),
-    render=str,
-    judge=exact,
+    cue=cue("radiology_nli"),
+    instruction=instruction("radiology_nli"),
+    form=Relation,
+    read=read,
+    render=render,
+    judge=judge,
     metric="accuracy",
     max_tokens=8,
-    labels=LABELS,
     grammar=choice(LABELS),
+    labels=LABELS,
+    label=render,
+    probabilities=lambda alternatives: dict(alternatives[0]) if alternatives else {},
+    count=count,
 )

@@ -25,7 +25,7 @@ from radlite.data import corpus
 from radlite.data.mixture import mix
 from radlite.errors import UserError
 from radlite.files import exclusive, told
-from radlite.tasks import Example
+from radlite.tasks import Example, named
 from radlite.training import batches, lora
 from radlite.training.batches import Row, Sample
 from radlite.training.config import TrainConfig
@@ -62,6 +62,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "base_hash": manifest.weights_hash(base),
             "template_hash": Renderer.from_folder(base).hash,
             "corpus": corpus.describe(config.corpus).get("data"),
+            "wording": {task: named(task).wording for task in corpus.tasks(config.corpus)},
             "recipe": config.model_dump(mode="json"),
         }
         bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
@@ -121,7 +122,9 @@ def base_folder(base: str) -> Path:
 def _identity(config: TrainConfig, facts: Mapping[str, Any], bf16: bool) -> str:
     """Digest of all that the weights depend on; where things stand and how many threads work is not part of it."""
     settings = config.model_dump(mode="json", exclude={"base", "corpus", "out", "threads"})
-    return manifest.text_hash([settings, facts["base_hash"], facts["template_hash"], facts["corpus"], bf16])
+    return manifest.text_hash(
+        [settings, facts["base_hash"], facts["template_hash"], facts["corpus"], facts["wording"], bf16]
+    )
 
 
 def _last_losses(log: Path) -> dict[str, Any]:

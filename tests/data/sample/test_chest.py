@@ -15,8 +15,10 @@ from radlite.data.sample.item import Item
 from radlite.data.sample.wording import Wordings, Writer
 from radlite.tasks import TASKS
 from radlite.tasks.abnormality import CLASSES
+from radlite.tasks.ner import LABELS as ENTITY_LABELS
 from radlite.tasks.nli import LABELS
 from radlite.tasks.qa import NOT_STATED
+from radlite.tasks.temporal import WORDING, Change
 
 COUNT = 400
 
@@ -150,14 +152,17 @@ def test_an_answer_is_the_fact_that_was_asked_for() -> None:
 
 
 def test_marks_become_entities_in_the_order_of_the_text() -> None:
-    marked = "No [effusion|-]. [Stable|c] [nodule|+] in the [left lung|a], possible [edema|?] of the [right lung|a]."
-    assert chest.plain(marked) == "No effusion. Stable nodule in the left lung, possible edema of the right lung."
-    assert chest.entities(marked) == {
-        "Anatomy": ["left lung", "right lung"],
-        "Observation (Present)": ["nodule"],
-        "Observation (Absent)": ["effusion"],
-        "Observation (Uncertain)": ["edema"],
-    }
+    marked = "No [effusion|-]. [Stable|c] [8 mm|m] [nodule|+] in the [left lung|a], or [edema|?] of the [right lung|a]."
+    assert chest.plain(marked) == "No effusion. Stable 8 mm nodule in the left lung, or edema of the right lung."
+    assert [(one.label, one.text) for one in chest.entities(marked).entities] == [
+        ("Anatomy", "left lung"),
+        ("Anatomy", "right lung"),
+        ("Observation (Present)", "nodule"),
+        ("Observation (Absent)", "effusion"),
+        ("Observation (Uncertain)", "edema"),
+        ("Measurement", "8 mm"),
+        ("Change", "Stable"),
+    ]
 
 
 # Items.
@@ -168,7 +173,9 @@ def test_marks_become_entities_in_the_order_of_the_text() -> None:
 def test_every_answer_reads_back_and_every_text_is_clean(task: str, held_out: bool) -> None:
     for item in items(task, held_out=held_out):
         assert TASKS[task].read(TASKS[task].render(item.answer)) == item.answer
-        assert TASKS[task].judge(item.answer, item.answer)[TASKS[task].metric] == 1.0
+        truth = TASKS[task].ground(item.answer, item.inputs)
+        assert truth.answer == item.answer and not truth.warnings, item.inputs
+        assert TASKS[task].judge(truth.answer, truth.answer)[TASKS[task].metric] == 1.0
         assert TASKS[task].turns(item.inputs)
         for text in item.inputs.values():
             assert not re.search(r"[\[\]{}|]|  | [.,]|\.\.", text), text
@@ -229,7 +236,7 @@ def _literal(variant: str) -> str:
 
 
 def test_each_state_is_frequent_and_none_of_a_class_prevails(made: dict[str, list[Item]]) -> None:
-    counts = Counter(state for item in made["abnormality_detection"] for state in item.answer.values())
+    counts = Counter(state for item in made["abnormality_detection"] for state in item.answer.states.values())
     assert max(counts.values()) < 0.55 * counts.total()
     assert counts["positive"] > 0.12 * counts.total()
     assert counts["uncertain"] > 0.02 * counts.total()
@@ -239,21 +246,21 @@ def test_a_class_that_the_history_alone_names_is_not_mentioned(made: dict[str, l
     only_history = 0
     for item in made["abnormality_detection"]:
         said = _findings(item.inputs["report"]).lower()
-        assert ("pneumonia" in said) == (item.answer["Pneumonia"] != "not mentioned")
+        assert ("pneumonia" in said) == (item.answer.states["Pneumonia"] != "not mentioned")
         only_history += "pneumonia" in item.inputs["report"] and "pneumonia" not in said
     assert only_history > 5
 
 
 def test_changes_are_balanced_and_stand_in_the_order_of_the_text(made: dict[str, list[Item]]) -> None:
-    counts = Counter(change["status"] for item in made["temporal_comparison"] for change in item.answer)
-    assert set(counts) == set(CHANGED)
+    counts = Counter(change.status for item in made["temporal_comparison"] for change in item.answer.changes)
+    assert {WORDING[status] for status in counts} == set(CHANGED)
     assert max(counts.values()) < 0.35 * counts.total()
-    empty = sum(not item.answer for item in made["temporal_comparison"]) / COUNT
+    empty = sum(not item.answer.changes for item in made["temporal_comparison"]) / COUNT
     assert 0.1 < empty < 0.4
     for item in made["temporal_comparison"]:
         text, at = re.sub(r"(\d)\.(\d)", r"\1,\2", _findings(item.inputs["report"])).lower(), 0
-        assert len(item.answer) <= 5
-        for change in item.answer:
+        assert len(item.answer.changes) <= 5
+        for change in item.answer.changes:
             sentence = next(s.start() for s in re.finditer(r"[^.]*\.", text[at:]) if _both(s[0], change)) + at
             at = text.index(".", sentence) + 1
 
@@ -262,28 +269,29 @@ def _findings(report: str) -> str:
     return re.split(r"(?:FINDINGS|Findings|REPORT):", report)[-1]
 
 
-def _both(sentence: str, change: dict[str, str]) -> bool:
-    return change["cue"] in sentence and change["finding"] in sentence
+def _both(sentence: str, change: Change) -> bool:
+    return change.cue in sentence and change.finding in sentence
 
 
 def test_entities_are_parts_of_the_report_and_four_to_fourteen(made: dict[str, list[Item]]) -> None:
     for item in made["radiology_ner"]:
-        at = dict.fromkeys(item.answer, 0)
-        for label, entities in item.answer.items():
-            for entity in entities:
-                at[label] = item.inputs["report"].index(entity, at[label]) + len(entity)
-        assert 4 <= sum(map(len, item.answer.values())) <= 14
+        at = dict.fromkeys(ENTITY_LABELS, 0)
+        for entity in item.answer.entities:
+            at[entity.label] = item.inputs["report"].index(entity.text, at[entity.label]) + len(entity.text)
+        assert 4 <= len(item.answer.entities) <= 14
+    labels = Counter(entity.label for item in made["radiology_ner"] for entity in item.answer.entities)
+    assert min(labels[label] for label in ENTITY_LABELS) > 0.01 * labels.total()
 
 
 def test_the_hypothesis_alone_does_not_give_the_label_away() -> None:
     made = items("radiology_nli", 3000)
     for tag in ("present", "absent"):
-        counts = Counter(item.answer for item in made if item.tags == (tag,))
+        counts = Counter(item.answer.label for item in made if item.tags == (tag,))
         assert all(0.28 < counts[label] / counts.total() < 0.39 for label in LABELS)
     words: dict[str, Counter[str]] = {}
     for item in made:
         for word in set(item.inputs["hypothesis"].lower().strip(".").split()):
-            words.setdefault(word, Counter())[item.answer] += 1
+            words.setdefault(word, Counter())[item.answer.label] += 1
     common = [counts for counts in words.values() if counts.total() >= 300]
     assert len(common) > 8
     assert all(max(counts.values()) < 0.45 * counts.total() for counts in common)
@@ -300,19 +308,20 @@ def test_answers_to_questions_are_in_the_report_and_some_are_not_stated(made: di
     missing = 0
     for item in made["radiology_qa"]:
         report = item.inputs["report"].lower()
-        if item.answer == NOT_STATED:
+        answer = item.answer.text
+        if answer == NOT_STATED:
             missing += 1
-        elif item.answer not in ("Yes", "No", "bilateral"):
-            assert item.answer.lower() in report
-        if item.tags[1] == "location" and item.answer != NOT_STATED:
-            assert item.answer in LOBES
+        elif answer not in ("Yes", "No", "bilateral"):
+            assert answer.lower() in report
+        if item.tags[1] == "location" and answer != NOT_STATED:
+            assert answer in LOBES
     assert 0.08 < missing / COUNT < 0.22
     assert len({item.tags[1] for item in made["radiology_qa"]}) == 8
 
 
 def test_a_question_about_presence_is_answered_by_the_findings(made: dict[str, list[Item]]) -> None:
     asked = [item for item in items("radiology_qa", 1500) if item.tags[1] == "presence"]
-    counts = Counter(item.answer for item in asked)
+    counts = Counter(item.answer.text for item in asked)
     assert set(counts) == {"Yes", "No", NOT_STATED}
     assert max(counts.values()) < 0.55 * counts.total()
 

@@ -80,7 +80,7 @@ def test_every_answer_reads_back_and_no_stage_is_named(task: str, held_out: bool
 
 @pytest.mark.parametrize("task", staging.MAKERS)
 def test_stages_are_balanced_and_independent(made: dict[str, list[Item]], task: str) -> None:
-    counts = Counter((item.answer, item.tags) for item in made[task])
+    counts = Counter((item.answer.category, item.tags) for item in made[task])
     assert len(counts) == 8
     assert all(0.08 < count / COUNT < 0.18 for count in counts.values())
 
@@ -125,13 +125,13 @@ def _read_n(report: str) -> str:
 @pytest.mark.parametrize("held_out", [False, True])
 def test_the_text_gives_back_its_n_stage(held_out: bool) -> None:
     for item in items("n_staging", 600, held_out):
-        assert _read_n(item.inputs["report"]) == item.answer, item.inputs["report"]
+        assert _read_n(item.inputs["report"]) == item.answer.category, item.inputs["report"]
 
 
 def test_m0_reports_have_harmless_findings_in_the_same_organs(made: dict[str, list[Item]]) -> None:
     for word in ("adrenal", "liver|hepatic", "bone|rib|spine", "nodule"):
         counts = Counter(
-            item.answer for item in made["m_staging"] if re.search(word, item.inputs["report"], re.IGNORECASE)
+            item.answer.category for item in made["m_staging"] if re.search(word, item.inputs["report"], re.IGNORECASE)
         )
         assert 0.25 < counts["M0"] / counts.total() < 0.75
 

@@ -58,8 +58,14 @@ from radlite.data.sample.chest_wordings import (
 from radlite.data.sample.item import Item, Maker
 from radlite.data.sample.layout import BOILERPLATE, Study, compose, length, patient
 from radlite.data.sample.wording import Writer
+from radlite.tasks.abnormality import Abnormalities
+from radlite.tasks.impression import Conclusion, Impression
 from radlite.tasks.ner import LABELS as ENTITY_LABELS
+from radlite.tasks.ner import Entities, Entity
 from radlite.tasks.nli import LABELS as RELATIONS
+from radlite.tasks.nli import Relation
+from radlite.tasks.qa import Reply
+from radlite.tasks.temporal import WORDING, Change, Changes
 
 _MARKS: Final = {"present": "+", "absent": "-", "uncertain": "?"}
 _REGIONS: Final = ("lung", "pleura", "heart", "bone", "device")
@@ -67,14 +73,11 @@ _MOST_CHANGES: Final = 5
 _MOST_ENTITIES: Final = 14
 
 
-def entities(marked: str) -> dict[str, list[str]]:
-    """The marked entities by label, in the order of the text."""
-    labels = dict(zip("a+-?", ENTITY_LABELS, strict=True))
-    found: dict[str, list[str]] = {label: [] for label in ENTITY_LABELS}
-    for text, mark in MARK.findall(marked):
-        if mark in labels:
-            found[labels[mark]].append(text)
-    return {label: listed for label, listed in found.items() if listed}
+def entities(marked: str) -> Entities:
+    """The marked entities, label by label in the order of the text."""
+    labels = dict(zip("a+-?mc", ENTITY_LABELS, strict=True))
+    found = [Entity(text, labels[mark]) for text, mark in MARK.findall(marked)]
+    return Entities(tuple(sorted(found, key=lambda entity: ENTITY_LABELS.index(entity.label))))
 
 
 def plain(marked: str) -> str:
@@ -93,7 +96,7 @@ def _noun(writer: Writer, finding: Finding) -> str:
     table = NOUN
     if place:
         table = BOTH if place == "bilateral" else LOBAR if place in LOBES else RIB if place[-3:] == "rib" else SIDED
-    return writer.say(table, grade=grade_of(finding), term=finding.term, mark=_MARKS[finding.state], place=place)
+    return writer.say(table, grade=grade_of(finding, "m"), term=finding.term, mark=_MARKS[finding.state], place=place)
 
 
 def tell(writer: Writer, finding: Finding) -> str:
@@ -123,7 +126,7 @@ def tell(writer: Writer, finding: Finding) -> str:
         )
     )
     if finding.former:
-        sentence += " " + capital(writer.say(FORMER_SIZE, former=spell(finding.former)))
+        sentence += " " + capital(writer.say(FORMER_SIZE, former=f"[{spell(finding.former)}|m]"))
     return sentence
 
 
@@ -197,7 +200,7 @@ def _abnormality(writer: Writer) -> Item:
     findings = draw_all(writer, compared, denied=9)
     impression = conclude(findings, ct) if writer.chance(0.4) else ()
     marked = marked_report(writer, tell_all(writer, findings), ct, compared, impression)
-    return Item({"report": plain(marked)}, states(findings), (_modality(ct),))
+    return Item({"report": plain(marked)}, Abnormalities(states(findings)), (_modality(ct),))
 
 
 def _temporal(writer: Writer) -> Item:
@@ -210,26 +213,28 @@ def _temporal(writer: Writer) -> Item:
     writer.random.shuffle(findings)
     told = [(tell(writer, finding), finding.change) for finding in findings]
     marked = marked_report(writer, [text for text, _ in told], ct, compared)
-    answer = [change_of(text, status) for text, status in told if status]
+    answer = Changes(tuple(change_of(text, status) for text, status in told if status))
     return Item({"report": plain(marked)}, answer, (_modality(ct),))
 
 
-def change_of(marked: str, status: str) -> dict[str, str]:
+def change_of(marked: str, change: str) -> Change:
     """Status, cue as written, and the noun of the finding as written."""
     marks = {mark: text for text, mark in reversed(MARK.findall(marked))}
     observation = next(marks[mark] for mark in "+-?" if mark in marks)
-    return {"status": status, "cue": marks["c"].lower(), "finding": observation.split()[-1].lower()}
+    status = next(status for status, word in WORDING.items() if word == change)
+    return Change(observation.split()[-1].lower(), status, marks["c"].lower())
 
 
 def _entities(writer: Writer) -> Item:
-    ct = writer.chance(0.3)
-    findings = draw_all(writer, compared=False, most=3)[: _MOST_ENTITIES // 2 - 1]  # two entities each, at most
-    sentences = tell_all(writer, findings)
+    ct, compared = writer.chance(0.3), writer.chance(0.4)
+    sentences = tell_all(writer, draw_all(writer, compared, most=3))
+    while sum(len(MARK.findall(text)) for text in sentences) > _MOST_ENTITIES:
+        sentences.pop()
     for table in writer.random.sample(NORMAL, writer.random.randint(1, 3)):
         if sum(len(MARK.findall(text)) for text in sentences) <= _MOST_ENTITIES - 2:
             sentences.append(capital(writer.say(table)))
     writer.random.shuffle(sentences)
-    marked = marked_report(writer, sentences, ct, compared=False, lean=True)
+    marked = marked_report(writer, sentences, ct, compared, lean=True)
     return Item({"report": plain(marked)}, entities(marked), (_modality(ct),))
 
 
@@ -248,14 +253,15 @@ def _inference(writer: Writer) -> Item:
         if infer(facts, claim) == label:
             break
     premise = " ".join(tell(writer, fact) for fact in facts)
-    return Item({"premise": plain(premise), "hypothesis": plain(tell(writer, claim))}, label, (claim.state,))
+    return Item({"premise": plain(premise), "hypothesis": plain(tell(writer, claim))}, Relation(label), (claim.state,))
 
 
 def _impression(writer: Writer) -> Item:
     ct, compared = writer.chance(0.4), writer.chance(0.4)
     findings = draw_all(writer, compared)
     marked = marked_report(writer, tell_all(writer, findings), ct, compared)
-    return Item({"report": plain(marked)}, " ".join(conclude(findings, ct)), (_modality(ct),))
+    answer = Impression(tuple(map(Conclusion, conclude(findings, ct))))
+    return Item({"report": plain(marked)}, answer, (_modality(ct),))
 
 
 def _question(writer: Writer) -> Item:
@@ -277,8 +283,8 @@ def _question(writer: Writer) -> Item:
         question = question.replace(f" {word}", f" {_article(word)} {word}")
     answer = answer_of(asked, kind, stated)
     if kind == "change" and stated:
-        answer = next(change_of(text, "")["cue"] for text in sentences if speaks(text, asked))
-    return Item({"report": plain(marked), "question": question}, answer, (_modality(ct), kind))
+        answer = next(change_of(text, asked.change).cue for text in sentences if speaks(text, asked))
+    return Item({"report": plain(marked), "question": question}, Reply(answer), (_modality(ct), kind))
 
 
 def speaks(sentence: str, finding: Finding) -> bool:

@@ -136,10 +136,11 @@ def spell(millimetres: int) -> str:
     return f"{millimetres} mm" if millimetres < 30 else f"{millimetres / 10:g} cm"
 
 
-def grade_of(finding: Finding) -> str:
-    """Its size or else its grade, with a blank after it if there is one."""
-    said = spell(finding.size) if finding.size else finding.grade
-    return f"{said} " if said else ""
+def grade_of(finding: Finding, mark: str = "") -> str:
+    """Its size, marked with `mark` if given, or else its grade; with a blank after it if there is one."""
+    if finding.size:
+        return f"[{spell(finding.size)}|{mark}] " if mark else f"{spell(finding.size)} "
+    return f"{finding.grade} " if finding.grade else ""
 
 
 def capital(text: str) -> str:

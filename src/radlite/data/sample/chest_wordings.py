@@ -11,7 +11,7 @@ from typing import Final
 
 from radlite.data.sample.wording import Wordings, wordings
 
-MARK: Final = re.compile(r"\[([^\[\]|]+)\|([a+?c-])\]")
+MARK: Final = re.compile(r"\[([^\[\]|]+)\|([a+?cm-])\]")
 LOBES: Final = ("right upper lobe", "right middle lobe", "right lower lobe", "left upper lobe", "left lower lobe")
 _RIBS = tuple(f"{side} {number} rib" for side in ("left", "right")
               for number in ("third", "fourth", "fifth", "sixth", "seventh", "eighth"))  # fmt: skip

@@ -14,6 +14,7 @@ from radlite.data.sample.rads_case import Case, Draw, written
 from radlite.data.sample.rads_none import no_rads
 from radlite.data.sample.wording import Writer
 from radlite.rads import NO_RADS
+from radlite.tasks.rads import assignment
 
 SYSTEMS: dict[str, tuple[tuple[str, ...], Draw]] = {
     "BI-RADS": (rads_breast.CATEGORIES, rads_breast.bi_rads),
@@ -44,7 +45,7 @@ def case(writer: Writer) -> tuple[str, Case]:
 def rads_assignment(writer: Writer) -> Item:
     """A report and its category; tagged with the system."""
     system, drawn = case(writer)
-    return Item({"report": written(writer, drawn)}, drawn.category, (f"system:{system}",))
+    return Item({"report": written(writer, drawn)}, assignment(drawn.category), (f"system:{system}",))
 
 
 def report(writer: Writer) -> str:

@@ -1,145 +1,123 @@
-"""BI-RADS: mammography, ultrasound, MRI. Rules from the descriptors of the ACR atlas and their predictive values."""
+"""BI-RADS: mammography, ultrasound, MRI."""
 
 import functools
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
-from radlite.data.sample.rads_case import Case, Region, grouped, pick, size
+from radlite.data.sample.rads_case import Case, Region, grouped, pick, size, upper
 from radlite.data.sample.wording import Writer, wordings
+from radlite.rads.rules.bi_rads import Mammogram, Mri, Ultrasound, decide
 
 CATEGORIES = ("BI-RADS 0", "BI-RADS 1", "BI-RADS 2", "BI-RADS 3", "BI-RADS 4", "BI-RADS 4A", "BI-RADS 4B",
               "BI-RADS 4C", "BI-RADS 5", "BI-RADS 6")  # fmt: skip
-BENIGN_CALCIFICATIONS = ("vascular", "coarse popcorn-like", "large rod-like", "rim", "dystrophic", "layering", "skin")
 
 
 @dataclass(frozen=True, slots=True)
-class Lesion:
-    """What was seen. `kind` says which of the other fields count."""
+class Seen:
+    """What was seen; `name` is what something typically benign is called."""
 
-    kind: str
-    form: str = ""
-    """Shape of a mass, morphology of calcifications, pattern of non-mass enhancement."""
-    margin: str = ""
-    extra: str = ""
-    """Density, orientation or enhancement of a mass; distribution of calcifications or enhancement."""
-    course: str = ""
-    """Against earlier studies: `stable` (two years or more), `growing`, `first` (nothing to compare)."""
+    features: Mammogram | Ultrasound | Mri
+    name: str = ""
 
 
-def mammography(lesion: Lesion, screening: bool = False, known_cancer: bool = False) -> str:
-    """Category of a mammogram. What would need a work-up is 0 on a screening study and gets its final one later."""
-    if known_cancer:
-        return "BI-RADS 6"
-    category = _mammographic(lesion)
-    return "BI-RADS 0" if screening and category not in ("BI-RADS 1", "BI-RADS 2") else category
+def _every(record: type[Any], study: str, finding: str, **words: tuple[Any, ...]) -> Iterator[Seen]:
+    """All combinations of the words, which are those of the record's lexicon."""
+    for facts in itertools.product(*words.values()):
+        yield Seen(record(study, finding, **dict(zip(words, facts, strict=True))))
 
 
-def _mammographic(lesion: Lesion) -> str:
-    if lesion.kind == "none":
-        return "BI-RADS 1"
-    if lesion.kind == "benign":
-        return "BI-RADS 2"
-    if lesion.kind == "calcifications":
-        if lesion.form == "punctate":
-            return "BI-RADS 3"
-        spread = lesion.extra in ("segmental", "linear")
-        if lesion.form == "fine linear branching":
-            return "BI-RADS 5" if spread else "BI-RADS 4C"
-        return "BI-RADS 4C" if lesion.form == "fine pleomorphic" and spread else "BI-RADS 4B"
-    if lesion.kind == "asymmetry":
-        return {"stable": "BI-RADS 2", "first": "BI-RADS 3", "growing": "BI-RADS 4B"}[lesion.course]
-    if lesion.margin == "circumscribed":
-        return {"stable": "BI-RADS 2", "first": "BI-RADS 3", "growing": "BI-RADS 4A"}[lesion.course]
-    if lesion.margin == "obscured":
-        return "BI-RADS 4A"
-    irregular = lesion.form == "irregular"
-    if lesion.margin == "indistinct":
-        return "BI-RADS 4C" if irregular else "BI-RADS 4B"
-    return "BI-RADS 5" if irregular and lesion.extra == "high density" else "BI-RADS 4C"
-
-
-def ultrasound(lesion: Lesion, known_cancer: bool = False) -> str:
-    """Category of a breast ultrasound."""
-    if known_cancer:
-        return "BI-RADS 6"
-    if lesion.kind in ("none", "benign", "complicated cyst"):
-        return {"none": "BI-RADS 1", "benign": "BI-RADS 2"}.get(lesion.kind, "BI-RADS 3")
-    upright = lesion.extra == "not parallel"
-    if lesion.margin == "circumscribed":
-        return "BI-RADS 3" if lesion.form == "oval" and not upright else "BI-RADS 4A"
-    worst = lesion.form == "irregular" and upright
-    if lesion.margin == "spiculated":
-        return "BI-RADS 5" if worst else "BI-RADS 4C"
-    return "BI-RADS 4C" if worst else "BI-RADS 4B"
-
-
-def mri(lesion: Lesion, known_cancer: bool = False) -> str:
-    """Category of a breast MRI, where category 4 is not subdivided."""
-    if known_cancer:
-        return "BI-RADS 6"
-    if lesion.kind in ("none", "benign"):
-        return {"none": "BI-RADS 1", "benign": "BI-RADS 2"}[lesion.kind]
-    if lesion.kind == "non-mass":
-        return "BI-RADS 4"
-    if lesion.margin == "circumscribed":
-        return "BI-RADS 3" if lesion.extra == "homogeneous" else "BI-RADS 4"
-    return "BI-RADS 5" if lesion.margin == "spiculated" and lesion.extra == "rim" else "BI-RADS 4"
-
-
-_NONE = [Lesion("none")]
 _MAMMOGRAPHIC = [
-    *_NONE,
-    *(Lesion("benign", form) for form in (*(f"{word} calcifications" for word in BENIGN_CALCIFICATIONS),
-      "an oil cyst", "a fat-containing hamartoma", "an intramammary lymph node with a fatty hilum",
-      "a postsurgical scar", "a calcified fibroadenoma")),
-    *(Lesion("calcifications", *facts) for facts in itertools.product(
-        ("amorphous", "coarse heterogeneous", "fine pleomorphic", "fine linear branching"), ("",),
-        ("grouped", "segmental", "linear"))),
-    Lesion("calcifications", "punctate", "", "grouped"),
-    *(Lesion("asymmetry", course=course) for course in ("stable", "first", "growing")),
-    *(Lesion("mass", *facts) for facts in itertools.product(
-        ("oval", "round"), ("circumscribed",), ("equal density", "low density"), ("stable", "first", "growing"))),
-    *(Lesion("mass", *facts) for facts in itertools.product(
-        ("oval", "round", "irregular"), ("obscured", "indistinct", "spiculated"), ("equal density", "high density"))),
+    Seen(Mammogram("mammography", "none")),
+    *(
+        Seen(Mammogram("mammography", "calcifications", morphology="typically benign"), f"{word} calcifications")
+        for word in ("vascular", "coarse popcorn-like", "large rod-like", "rim", "dystrophic", "layering", "skin")
+    ),
+    *(
+        Seen(Mammogram("mammography", "benign"), name)
+        for name in ("an oil cyst", "a fat-containing hamartoma", "an intramammary lymph node with a fatty hilum",
+                     "a postsurgical scar", "a calcified fibroadenoma")
+    ),
+    *_every(
+        Mammogram, "mammography", "calcifications",
+        morphology=("amorphous", "coarse heterogeneous", "fine pleomorphic", "fine linear branching"),
+        distribution=("grouped", "segmental", "linear"),
+    ),
+    Seen(Mammogram("mammography", "calcifications", morphology="punctate", distribution="grouped")),
+    *_every(Mammogram, "mammography", "focal asymmetry", course=("stable", "first", "growing")),
+    *_every(
+        Mammogram, "mammography", "mass",
+        shape=("oval", "round"), margin=("circumscribed",), density=("equal", "low"),
+        course=("stable", "first", "growing"),
+    ),
+    *_every(
+        Mammogram, "mammography", "mass",
+        shape=("oval", "round", "irregular"), margin=("obscured", "indistinct", "spiculated"),
+        density=("equal", "high"),
+    ),
 ]  # fmt: skip
 _SONOGRAPHIC = [
-    *_NONE,
-    *(Lesion("benign", form) for form in ("an anechoic simple cyst with posterior enhancement",
-      "an intramammary lymph node with a fatty hilum", "a postsurgical fluid collection", "an intact implant",
-      "a cluster of simple cysts")),
-    Lesion("complicated cyst"),
-    *(Lesion("mass", *facts) for facts in itertools.product(("oval", "round"), ("circumscribed",),
-                                                            ("parallel", "not parallel"))),
-    *(Lesion("mass", *facts) for facts in itertools.product(
-        ("oval", "irregular"), ("microlobulated", "indistinct", "spiculated"), ("parallel", "not parallel"))),
+    Seen(Ultrasound("ultrasound", "none")),
+    *(
+        Seen(Ultrasound("ultrasound", "benign"), name)
+        for name in ("an anechoic simple cyst with posterior enhancement",
+                     "an intramammary lymph node with a fatty hilum", "a postsurgical fluid collection",
+                     "an intact implant", "a cluster of simple cysts")
+    ),
+    Seen(Ultrasound("ultrasound", "complicated cyst")),
+    *_every(
+        Ultrasound, "ultrasound", "mass",
+        shape=("oval", "round"), margin=("circumscribed",), parallel=(True, False),
+    ),
+    *_every(
+        Ultrasound, "ultrasound", "mass",
+        shape=("oval", "irregular"), margin=("microlobulated", "indistinct", "spiculated"), parallel=(True, False),
+    ),
 ]  # fmt: skip
 _MAGNETIC = [
-    *_NONE,
-    *(Lesion("benign", form) for form in ("a nonenhancing cyst bright on T2-weighted images",
-      "a mass with dark nonenhancing internal septations", "a nonenhancing scar", "fat necrosis with central fat",
-      "an intramammary lymph node with a fatty hilum")),
-    *(Lesion("mass", *facts) for facts in itertools.product(("oval", "round"), ("circumscribed",),
-                                                            ("homogeneous", "heterogeneous"))),
-    *(Lesion("mass", *facts) for facts in itertools.product(("irregular",), ("not circumscribed", "spiculated"),
-                                                            ("homogeneous", "heterogeneous", "rim"))),
-    *(Lesion("non-mass", form, "", extra) for form, extra in itertools.product(
-        ("clumped", "clustered ring", "heterogeneous"), ("focal", "linear", "segmental"))),
+    Seen(Mri("MRI", "none")),
+    *(
+        Seen(Mri("MRI", "benign"), name)
+        for name in ("a nonenhancing cyst bright on T2-weighted images",
+                     "a mass with dark nonenhancing internal septations", "a nonenhancing scar",
+                     "fat necrosis with central fat", "an intramammary lymph node with a fatty hilum")
+    ),
+    *_every(
+        Mri, "MRI", "mass",
+        shape=("oval", "round"), margin=("circumscribed",), enhancement=("homogeneous", "heterogeneous"),
+    ),
+    *_every(
+        Mri, "MRI", "mass",
+        shape=("irregular",), margin=("not circumscribed", "spiculated"),
+        enhancement=("homogeneous", "heterogeneous", "rim"),
+    ),
+    *_every(
+        Mri, "MRI", "non-mass enhancement",
+        enhancement=("clumped", "clustered ring", "heterogeneous"), distribution=("focal", "linear", "segmental"),
+    ),
 ]  # fmt: skip
+_SCREENED = [
+    Seen(replace(seen.features, screening=True), seen.name)
+    for seen in _MAMMOGRAPHIC
+    if isinstance(seen.features, Mammogram)
+]
+_KNOWN = Seen(Mammogram("mammography", known_cancer=True))
 
 
 @functools.cache
-def _tables() -> dict[str, dict[str, list[list[Lesion]]]]:
-    """Study to category to lesions, by kind."""
+def tables() -> dict[str, dict[str, list[list[Seen]]]]:
+    """Study to category to what was seen, by kind."""
 
-    def kind(lesion: Lesion) -> str:
-        return f"{lesion.kind} {lesion.margin}"
+    def kind(seen: Seen) -> tuple[str | None, str | None]:
+        features = seen.features
+        return ("benign", None) if seen.name else (features.finding, features.margin)
 
-    return {
-        "screening mammogram": grouped(_MAMMOGRAPHIC, lambda lesion: mammography(lesion, screening=True), kind),
-        "diagnostic mammogram": grouped(_MAMMOGRAPHIC, mammography, kind),
-        "breast ultrasound": grouped(_SONOGRAPHIC, ultrasound, kind),
-        "breast MRI": grouped(_MAGNETIC, mri, kind),
-    }
+    studies = {
+        "screening mammogram": _SCREENED, "diagnostic mammogram": _MAMMOGRAPHIC,
+        "breast ultrasound": _SONOGRAPHIC, "breast MRI": _MAGNETIC,
+    }  # fmt: skip
+    return {study: grouped(pool, lambda seen: decide(seen.features).category, kind) for study, pool in studies.items()}
 
 
 EXAMS = {
@@ -254,15 +232,15 @@ KNOWN = wordings(
     "Biopsy clip within the known {size} malignancy of the {place}.",
     "The {place} contains the proven {size} cancer.",
 )
+_TABLES = {
+    "none": CLEAN, "calcifications": CALCIFICATIONS, "focal asymmetry": ASYMMETRY, "mass": MASS,
+    "complicated cyst": COMPLICATED, "non-mass enhancement": NON_MASS, None: KNOWN,
+}  # fmt: skip
 _COURSE = {
     "stable": "unchanged for more than two years",
     "growing": "larger than on the prior study",
     "first": "no earlier study for comparison",
 }
-_EXTRA = {
-    "parallel": "parallel orientation", "not parallel": "not parallel to the skin",
-    "homogeneous": "homogeneous enhancement", "heterogeneous": "heterogeneous enhancement", "rim": "rim enhancement",
-}  # fmt: skip
 REGION = Region(
     organs=("skin", "nipple-areolar complex on the right", "nipple-areolar complex on the left", "pectoral muscle",
             "right axilla", "left axilla", "subcutaneous fat", "chest wall"),
@@ -275,17 +253,17 @@ REGION = Region(
 
 def bi_rads(writer: Writer, category: str) -> Case:
     """A breast study of this category."""
-    known = category == "BI-RADS 6"
-    fitting = [study for study, table in _tables().items() if category in table]
+    known = category == decide(_KNOWN.features).category
+    fitting = [study for study, table in tables().items() if category in table]
     study = writer.one(["diagnostic mammogram", "breast ultrasound", "breast MRI"] if known else fitting)
     place = f"{writer.one(('upper', 'lower'))} {writer.one(('outer', 'inner'))} quadrant of the " + writer.one(
         ("right breast", "left breast")
     )
-    lesion = Lesion("known") if known else pick(writer, _tables()[study][category])
-    findings = [_describe(writer, lesion, place)]
+    seen = _KNOWN if known else pick(writer, tables()[study][category])
+    findings = [_describe(writer, seen, place)]
     if category not in ("BI-RADS 1", "BI-RADS 2") and writer.chance(0.25):
         findings.insert(writer.random.randint(0, 1), writer.say(BENIGN_TOO, side=writer.one(("right", "left"))))
-    course = {"stable": True, "growing": True, "first": False}.get(lesion.course)
+    course = seen.features.course
     return Case(
         category,
         EXAMS[study],
@@ -296,25 +274,35 @@ def bi_rads(writer: Writer, category: str) -> Case:
         sex="female",
         prior="mammogram" if "mammogram" in study else study,
         priors=("BI-RADS 1", "BI-RADS 2", "BI-RADS 3"),
-        compared=course,
+        compared=course and course != "first",
     )
 
 
-def _describe(writer: Writer, lesion: Lesion, place: str) -> str:
-    tables = {
-        "none": CLEAN, "benign": BENIGN, "calcifications": CALCIFICATIONS, "asymmetry": ASYMMETRY, "mass": MASS,
-        "complicated cyst": COMPLICATED, "non-mass": NON_MASS, "known": KNOWN,
-    }  # fmt: skip
-    extra = _EXTRA.get(lesion.extra, lesion.extra) if lesion.kind == "mass" else lesion.extra
-    course = _COURSE.get(lesion.course, "")
+def _describe(writer: Writer, seen: Seen, place: str) -> str:
+    features = seen.features
+    form, extra = _words(features)
+    course = _COURSE[features.course] if features.course else ""
     return writer.say(
-        tables[lesion.kind],
-        form=lesion.form,
-        Form=lesion.form[:1].upper() + lesion.form[1:],
-        margin=lesion.margin,
+        BENIGN if seen.name else _TABLES[features.finding],
+        form=seen.name or form,
+        Form=upper(seen.name or form),
+        margin=features.margin,
         extra=extra,
-        Extra=extra[:1].upper() + extra[1:],
-        course=f", {course}" if course and lesion.kind == "mass" else course,
+        Extra=upper(extra),
+        course=f", {course}" if course and features.finding == "mass" else course,
         place=place,
         size=size(writer, writer.random.randint(6, 38)),
     )
+
+
+def _words(features: Mammogram | Ultrasound | Mri) -> tuple[str, str]:
+    """Shape, morphology or pattern, and what is said besides."""
+    if isinstance(features, Ultrasound):
+        return features.shape or "", "parallel orientation" if features.parallel else "not parallel to the skin"
+    if isinstance(features, Mri):
+        if features.finding == "mass":
+            return features.shape or "", f"{features.enhancement} enhancement"
+        return features.enhancement or "", features.distribution or ""
+    if features.finding == "mass":
+        return features.shape or "", f"{features.density} density"
+    return features.morphology or "", features.distribution or ""

@@ -2,26 +2,9 @@
 
 from radlite.data.sample.rads_case import Case, Region, until
 from radlite.data.sample.wording import Writer, wordings
+from radlite.rads.rules.gb_rads import NORMAL_WALL, Gallbladder, Interface, decide
 
 CATEGORIES = tuple(f"GB-RADS {level}" for level in range(6))
-
-
-def gb_rads_category(visible: bool, wall: float, focal: bool, layered: bool, intramural: bool, interface: str) -> str:
-    """Gallbladder wall on ultrasound, not in acute disease. `wall` in mm; `intramural`: cysts or echogenic foci.
-
-    `interface` with the liver: `preserved`, `indistinct` or `invaded` (liver, bile duct or vessel).
-    """
-    if not visible:
-        return "GB-RADS 0"
-    if interface == "invaded":
-        return "GB-RADS 5"
-    if wall <= 3:
-        return "GB-RADS 1"
-    if interface == "indistinct" or (focal and not layered and not intramural):
-        return "GB-RADS 4"
-    if intramural or (layered and not focal):
-        return "GB-RADS 2"
-    return "GB-RADS 3"
 
 
 EXAM = wordings(
@@ -40,7 +23,7 @@ WALL = wordings(
     "There is {extent} thickening of the gallbladder wall to {wall}. {Layers}, {intramural}, {interface}.",
     "Wall of the gallbladder {wall}, {extent} thickening, {layers} and {intramural}, {interface}.",
 )
-NORMAL_WALL = wordings(
+THIN_WALL = wordings(
     "The distended gallbladder has a thin wall of {wall}.", "Well distended gallbladder with a normal wall, {wall}.",
     "Gallbladder wall {wall}, not thickened; good distension.",
     "Wall thickness {wall} in a well filled gallbladder, normal.",
@@ -52,6 +35,7 @@ NOT_SEEN = wordings(
     "Gallbladder collapsed after a meal; wall not assessable.",
     "Packed stones with shadowing; the gallbladder wall is not visible.",
 )
+_DRAWN: tuple[Interface, ...] = ("preserved", "preserved", "indistinct", "invaded")
 _INTERFACES = {
     "preserved": "sharp interface with the liver",
     "indistinct": "indistinct interface with the liver",
@@ -70,30 +54,33 @@ UPPER_ABDOMEN = Region(
 def gb_rads(writer: Writer, category: str) -> Case:
     """A gallbladder ultrasound outside acute disease."""
 
-    def draw() -> tuple[bool, float, bool, bool, bool, str]:
-        interface = writer.one(("preserved", "preserved", "indistinct", "invaded"))
+    def draw() -> Gallbladder:
+        interface = writer.one(_DRAWN)
         layered, intramural = writer.chance(0.4), writer.chance(0.3)
         if interface != "preserved":
             layered = intramural = False
         wall = writer.random.randint(15, 30) / 10 if writer.chance(0.2) else writer.random.randint(4, 14)
-        if wall <= 3:
-            return not writer.chance(0.3), wall, False, True, False, "preserved"
-        return True, wall, writer.chance(0.5), layered, intramural, interface
+        if wall <= NORMAL_WALL:
+            return Gallbladder(wall, assessable=not writer.chance(0.3), layered=True)
+        focal = writer.chance(0.5)
+        return Gallbladder(
+            wall, True, "focal" if focal else "symmetric circumferential", layered, intramural, interface
+        )
 
-    visible, wall, focal, layered, intramural, interface = until(draw, lambda seen: gb_rads_category(*seen) == category)
-    if not visible:
+    seen = until(draw, lambda drawn: decide(drawn).category == category)
+    if not seen.assessable:
         text = writer.say(NOT_SEEN)
-    elif wall <= 3:
-        text = writer.say(NORMAL_WALL, wall=f"{wall:g} mm")
+    elif category == "GB-RADS 1":
+        text = writer.say(THIN_WALL, wall=f"{seen.wall:g} mm")
     else:
         facts = {
-            "extent": "focal" if focal else writer.one(("circumferential", "symmetric circumferential")),
-            "layers": "preserved layering" if layered else "loss of layering",
-            "intramural": "intramural cysts" if intramural else "no intramural cysts or echogenic foci",
-            "interface": _INTERFACES[interface],
+            "extent": "focal" if seen.extent == "focal" else writer.one(("circumferential", seen.extent)),
+            "layers": "preserved layering" if seen.layered else "loss of layering",
+            "intramural": "intramural cysts" if seen.intramural else "no intramural cysts or echogenic foci",
+            "interface": _INTERFACES[seen.interface],
         }
         capital = {name.capitalize(): value.capitalize() for name, value in facts.items()}
-        text = writer.say(WALL, wall=f"{wall:g} mm", **facts, **capital)
+        text = writer.say(WALL, wall=f"{seen.wall:g} mm", **facts, **capital)
     reason = writer.one(("intermittent upper abdominal discomfort", "gallbladder wall thickening seen on CT",
     "gallstones",
                          "dyspepsia, no acute symptoms", "chronic right upper quadrant discomfort"))  # fmt: skip

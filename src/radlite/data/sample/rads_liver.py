@@ -1,10 +1,9 @@
 """LI-RADS: CT/MRI v2018, treatment response v2024, ultrasound surveillance v2024."""
 
-import itertools
-from dataclasses import dataclass
-
 from radlite.data.sample.rads_case import Case, Region, size, until
 from radlite.data.sample.wording import Writer, wordings
+from radlite.rads.rules import li_rads as rules
+from radlite.rads.rules.li_rads import Nonradiation, Observation, Radiation, Surveillance
 
 DIAGNOSTIC = ("LR-1", "LR-2", "LR-3", "LR-4", "LR-5", "LR-M", "LR-TIV")
 RESPONSE = ("LR-TR Nonviable", "LR-TR Equivocal", "LR-TR Nonprogressing", "LR-TR Viable")
@@ -12,65 +11,16 @@ SURVEILLANCE = ("US-1", "US-2", "US-3")
 LI_CATEGORIES = (*DIAGNOSTIC, *RESPONSE, *SURVEILLANCE)
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """A liver observation in a patient at risk of hepatocellular carcinoma. `size` in mm.
-
-    `nature`: `cyst` or `hemangioma` (definitely benign), `perfusion` or `distinct nodule` (probably benign),
-    `targetoid`, `tumor in vein`, `major` (the major features decide).
-    """
-
-    nature: str
-    size: int
-    enhancing: bool = False
-    """Nonrim arterial phase hyperenhancement."""
-    washout: bool = False
-    capsule: bool = False
-    growth: bool = False
-    """Threshold growth: at least 50 % in at most six months."""
-
-
-def li_rads_category(seen: Observation) -> str:
-    """CT/MRI category, v2018: benign, tumor in vein and targetoid first, then the table of major features."""
-    if seen.nature in ("cyst", "hemangioma"):
-        return "LR-1"
-    if seen.nature in ("perfusion", "distinct nodule"):
-        return "LR-2"
-    if seen.nature == "tumor in vein":
-        return "LR-TIV"
-    if seen.nature == "targetoid":
-        return "LR-M"
-    more = seen.washout + seen.capsule + seen.growth
-    if not seen.enhancing:
-        return "LR-4" if more >= 2 or (more == 1 and seen.size >= 20) else "LR-3"
-    if seen.size < 10:
-        return "LR-4" if more else "LR-3"
-    if seen.size < 20:
-        if more == 0:
-            return "LR-3"
-        return "LR-4" if more == 1 and seen.capsule else "LR-5"
-    return "LR-5" if more else "LR-4"
-
-
-def response_category(radiation: bool, tissue: str) -> str:
-    """Treatment response (v2024). `tissue`: `none`, `unclear`, `stable` or `new`, said of masslike enhancement.
-
-    Masslike enhancement that does not grow is expected for a time after radiation, and only then.
-    """
-    if tissue == "none":
-        return "LR-TR Nonviable"
-    if radiation:
-        return "LR-TR Viable" if tissue == "new" else "LR-TR Nonprogressing"
-    return "LR-TR Equivocal" if tissue == "unclear" else "LR-TR Viable"
-
-
-def surveillance_category(size: int, benign: bool, thrombus: bool = False) -> str:
-    """Ultrasound surveillance. `size` in mm, 0 without an observation; `thrombus`: new, in a vein."""
-    if thrombus:
-        return "US-3"
-    if size == 0 or benign:
-        return "US-1"
-    return "US-3" if size >= 10 else "US-2"
+_APPEARANCES: dict[str, rules.Appearance] = {
+    "cyst": "definitely benign",
+    "hemangioma": "definitely benign",
+    "perfusion": "probably benign",
+    "distinct nodule": "distinctive nodule",
+    "targetoid": "targetoid",
+    "tumor in vein": "other",
+    "major": "other",
+}
+"""What an observation is to its appearance; for `major` the major features decide."""
 
 
 EXAM = wordings(
@@ -199,6 +149,17 @@ _RISKS = ("cirrhosis due to hepatitis C", "chronic hepatitis B", "alcohol-relate
 _ABLATION = ("radiofrequency ablation", "microwave ablation", "chemoembolization")
 _RADIATION = ("radioembolization with yttrium-90", "stereotactic body radiotherapy")
 
+_TREATED: tuple[tuple[Nonradiation | Radiation, str], ...] = (
+    (Nonradiation("nonradiation", "none"), "none"),
+    (Nonradiation("nonradiation", "uncertain"), "unclear"),
+    (Nonradiation("nonradiation", "masslike"), "stable"),
+    (Nonradiation("nonradiation", "masslike"), "new"),
+    (Radiation("radiation", "none"), "none"),
+    (Radiation("radiation", "not larger"), "stable"),
+    (Radiation("radiation", "new or larger"), "new"),
+)
+"""Treated lesions, and what is said of them in `TISSUE`."""
+
 
 def li_rads(writer: Writer, category: str) -> Case:
     """A liver study at risk of carcinoma: diagnostic, after treatment, or ultrasound surveillance."""
@@ -241,34 +202,40 @@ def _diagnostic(writer: Writer, category: str, facts: dict[str, str]) -> str:
         "LR-TIV": ("tumor in vein",),
     }
 
-    def draw() -> Observation:
+    def draw() -> tuple[str, int, Observation]:
         nature = writer.one(natures.get(category, ("major",)))
         largest = 19 if nature == "distinct nodule" else 45
         flags = [writer.chance(0.6), writer.chance(0.4), writer.chance(0.35), writer.chance(0.2)]
-        return Observation(nature, writer.random.randint(6, largest), *(flags if nature == "major" else ()))
+        hyperenhancement, washout, capsule, growth = flags if nature == "major" else [False] * 4
+        millimetres = writer.random.randint(6, largest)
+        return nature, millimetres, Observation(
+            "CT/MRI",
+            "cirrhosis",
+            millimetres,
+            tumor_in_vein=nature == "tumor in vein",
+            appearance=_APPEARANCES[nature],
+            hyperenhancement=hyperenhancement,
+            washout=washout,
+            capsule=capsule,
+            growth=growth,
+        )  # fmt: skip
 
-    seen = until(draw, lambda observation: li_rads_category(observation) == category)
-    if seen.nature != "major":
-        return writer.say(OTHER_NATURE[seen.nature], size=size(writer, seen.size), **facts)
+    nature, millimetres, seen = until(draw, lambda drawn: rules.decide(drawn[2]).category == category)
+    if nature != "major":
+        return writer.say(OTHER_NATURE[nature], size=size(writer, millimetres), **facts)
     features = {
-        "arterial": f"{'' if seen.enhancing else 'no '}nonrim arterial phase hyperenhancement",
+        "arterial": f"{'' if seen.hyperenhancement else 'no '}nonrim arterial phase hyperenhancement",
         "washout": f"{'' if seen.washout else 'no '}nonperipheral washout",
         "capsule": f"{'an' if seen.capsule else 'no'} enhancing capsule",
         "growth": f"{'' if seen.growth else 'no '}threshold growth",
     }
     capital = {name.capitalize(): text.capitalize() for name, text in features.items()}
-    return writer.say(LESION, size=size(writer, seen.size), **features, **capital, **facts)
+    return writer.say(LESION, size=size(writer, millimetres), **features, **capital, **facts)
 
 
 def _response(writer: Writer, category: str, facts: dict[str, str]) -> tuple[str, str]:
-    radiation, tissue = writer.random.choice(
-        [
-            pair
-            for pair in itertools.product((False, True), TISSUE)
-            if response_category(*pair) == category and pair != (True, "unclear")
-        ]
-    )
-    therapy = writer.one(_RADIATION if radiation else _ABLATION)
+    lesion, tissue = writer.random.choice([pair for pair in _TREATED if rules.decide(pair[0]).category == category])
+    therapy = writer.one(_RADIATION if isinstance(lesion, Radiation) else _ABLATION)
     text = writer.say(
         TREATED,
         therapy=therapy,
@@ -281,16 +248,18 @@ def _response(writer: Writer, category: str, facts: dict[str, str]) -> tuple[str
 
 
 def _surveillance(writer: Writer, category: str, facts: dict[str, str]) -> str:
-    def draw() -> tuple[int, bool, bool]:
+    def draw() -> tuple[int, Surveillance]:
         length = writer.random.choice((0, writer.random.randint(4, 9), writer.random.randint(10, 30)))
-        return length, length > 0 and writer.chance(0.3), writer.chance(0.2)
+        benign, thrombus = length > 0 and writer.chance(0.3), writer.chance(0.2)
+        kind: rules.Finding = "definitely benign" if benign else "other" if length else "none"
+        return length, Surveillance("ultrasound", "cirrhosis", kind, length or None, thrombus)
 
-    length, benign, thrombus = until(draw, lambda seen: surveillance_category(*seen) == category)
+    length, seen = until(draw, lambda drawn: rules.decide(drawn[1]).category == category)
     if length == 0:
         text = writer.say(US_NONE)
-    elif benign:
+    elif seen.observation == "definitely benign":
         text = writer.say(US_CYST, size=size(writer, length), **facts)
     else:
         kind = writer.one(("hypoechoic", "solid", "hyperechoic"))
         text = writer.say(US_SEEN, size=size(writer, length), kind=kind, **facts)
-    return f"{text} {writer.say(THROMBUS, **facts)}" if thrombus else text
+    return f"{text} {writer.say(THROMBUS, **facts)}" if seen.thrombus else text

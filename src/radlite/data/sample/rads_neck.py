@@ -2,74 +2,33 @@
 
 import functools
 import itertools
-from dataclasses import dataclass
 
 from radlite.data.sample.rads_case import Case, Region, grouped, pick, size, upper
 from radlite.data.sample.wording import Writer, wordings
+from radlite.rads.rules import ni_rads as ni_rules
+from radlite.rads.rules import ti_rads as ti_rules
+from radlite.rads.rules.ni_rads import Neck, Primary, Surveillance
+from radlite.rads.rules.ti_rads import Echogenicity, Focus, Margin, Nodule, Shape
 
 TI_CATEGORIES = tuple(f"TI-RADS {level}" for level in range(1, 6))
-NI_PAIRS = (("1", "1"), ("1", "2"), ("1", "3"), ("2a", "1"), ("2b", "1"), ("2b", "2"), ("3", "1"), ("3", "3"),
-            ("4", "1"), ("4", "4"))  # fmt: skip
-"""Pairs of primary and neck that are common; the others are left out."""
-NI_CATEGORIES = tuple(f"NI-RADS primary {primary}, neck {neck}" for primary, neck in NI_PAIRS)
-
-COMPOSITION = {"cystic": 0, "spongiform": 0, "mixed cystic and solid": 1, "solid": 2}
-ECHOGENICITY = {"anechoic": 0, "hyperechoic": 1, "isoechoic": 1, "hypoechoic": 2, "very hypoechoic": 3}
-SHAPE = {"wider than tall": 0, "taller than wide": 3}
-MARGIN = {"smooth": 0, "ill-defined": 0, "lobulated": 2, "irregular": 2, "extrathyroidal": 3}
-FOCI = {"none": 0, "comet-tail": 0, "macrocalcifications": 1, "rim calcifications": 2, "punctate echogenic foci": 3}
-
-
-@dataclass(frozen=True, slots=True)
-class Nodule:
-    """A thyroid nodule in the words of the ACR lexicon."""
-
-    composition: str
-    echogenicity: str
-    shape: str
-    margin: str
-    foci: str
-
-
-def points(nodule: Nodule) -> int:
-    """ACR points; a spongiform nodule gets none for anything else."""
-    if nodule.composition == "spongiform":
-        return 0
-    return (
-        COMPOSITION[nodule.composition]
-        + ECHOGENICITY[nodule.echogenicity]
-        + SHAPE[nodule.shape]
-        + MARGIN[nodule.margin]
-        + FOCI[nodule.foci]
-    )
-
-
-def ti_rads_level(total: int) -> str:
-    """Category of a number of points: 0, 2, 3, 4 to 6, 7 and more. One point cannot be scored; it counts as none."""
-    return f"TI-RADS {5 if total >= 7 else 4 if total >= 4 else 3 if total == 3 else 2 if total == 2 else 1}"
-
-
-def ti_rads_category(nodule: Nodule) -> str:
-    """Category of a nodule."""
-    return ti_rads_level(points(nodule))
-
-
+_ECHOES: tuple[Echogenicity, ...] = ("hyperechoic", "isoechoic", "hypoechoic")
+_SHAPES: tuple[Shape, ...] = ("wider than tall", "taller than wide")
+_SMOOTH: tuple[Margin, ...] = ("smooth", "ill-defined")
+_MARGINS: dict[Margin, str] = {
+    "smooth": "smooth margin", "ill-defined": "ill-defined margin", "lobulated": "lobulated margin",
+    "irregular": "irregular margin", "extrathyroidal extension": "extrathyroidal extension",
+}  # fmt: skip
+_FOCI: dict[tuple[Focus, ...], str] = {(): "no echogenic foci", **{(focus,): focus for focus in ti_rules.FOCI}}
 _NODULES = [
-    Nodule("cystic", "anechoic", "wider than tall", "smooth", "none"),
-    Nodule("cystic", "anechoic", "wider than tall", "smooth", "comet-tail"),
-    *(Nodule("spongiform", echo, "wider than tall", "smooth", "none") for echo in ("isoechoic", "hyperechoic")),
+    Nodule("cystic", "anechoic", "wider than tall", "smooth"),
+    Nodule("cystic", "anechoic", "wider than tall", "smooth", ("large comet-tail artifacts",)),
+    Nodule("spongiform", "isoechoic", "wider than tall", "smooth"),
+    Nodule("spongiform", "hyperechoic", "wider than tall", "smooth"),
     *(
-        Nodule("mixed cystic and solid", *facts)
-        for facts in itertools.product(
-            ("hyperechoic", "isoechoic", "hypoechoic"), ("wider than tall",), ("smooth", "ill-defined"), FOCI
-        )
+        Nodule("mixed cystic and solid", echo, "wider than tall", margin, foci)
+        for echo, margin, foci in itertools.product(_ECHOES, _SMOOTH, _FOCI)
     ),
-    *(
-        Nodule("solid", *facts)
-        for facts in itertools.product(
-            ("hyperechoic", "isoechoic", "hypoechoic", "very hypoechoic"), SHAPE, MARGIN, FOCI
-        )
-    ),
+    *(Nodule("solid", *facts) for facts in itertools.product((*_ECHOES, "very hypoechoic"), _SHAPES, _MARGINS, _FOCI)),
 ]
 
 
@@ -78,7 +37,7 @@ def _nodules() -> dict[str, list[list[Nodule]]]:
     def kind(nodule: Nodule) -> tuple[str, str]:
         return nodule.composition, nodule.shape
 
-    return grouped(_NODULES, ti_rads_category, kind)
+    return grouped(_NODULES, lambda nodule: ti_rules.decide(nodule).category, kind)
 
 
 THYROID_EXAM = wordings(
@@ -106,9 +65,6 @@ SECOND = wordings(
     "Further {kind} nodule in the {place}, {size}.",
     "Also in the {place}, a {size} nodule that is {kind}.",
 )
-_MARGINS = {"smooth": "smooth margin", "ill-defined": "ill-defined margin", "lobulated": "lobulated margin",
-            "irregular": "irregular margin", "extrathyroidal": "extrathyroidal extension"}  # fmt: skip
-_FOCI = {"none": "no echogenic foci", "comet-tail": "large comet-tail artifacts"}
 _PLACES = ("upper pole of the right lobe", "mid right lobe", "lower pole of the right lobe",
 "lower pole of the left lobe",
            "mid left lobe", "upper pole of the left lobe", "isthmus")  # fmt: skip
@@ -126,7 +82,7 @@ def ti_rads(writer: Writer, category: str) -> Case:
     """A thyroid ultrasound; a second nodule, if any, is of the lowest category."""
     nodule = pick(writer, _nodules()[category])
     places = writer.some(_PLACES, 2, 2)
-    margin, foci = _MARGINS[nodule.margin], _FOCI.get(nodule.foci, nodule.foci)
+    margin, foci = _MARGINS[nodule.margin], _FOCI[nodule.foci]
     findings = [
         writer.say(
             NODULE,
@@ -163,22 +119,25 @@ def ti_rads(writer: Writer, category: str) -> Case:
 
 
 PRIMARY = {
-    "1": "expected",
-    "2a": "superficial",
-    "2b": "deep",
-    "3": "mass",
-    "4": "proven",
+    "expected": Primary("expected change", "none"),
+    "superficial": Primary("mucosal abnormality", "mild"),
+    "deep": Primary("ill-defined tissue", "mild"),
+    "mass": Primary("discrete mass", "intense", intense_enhancement=True, progressing=True),
+    "proven": Primary("discrete mass", recurrence=True),
 }
-"""Score of the primary site to what is seen there."""
-NECK = {"1": "none", "2": "residual", "3": "suspicious", "4": "proven"}
-
-
-def ni_rads_category(primary: str, neck: str) -> str:
-    """Category of what is seen at the primary site and in the neck (values of `PRIMARY` and `NECK`)."""
-    return (
-        f"NI-RADS primary {next(score for score, seen in PRIMARY.items() if seen == primary)}, "
-        f"neck {next(score for score, seen in NECK.items() if seen == neck)}"
-    )
+NECK = {
+    "none": Neck("normal", "none"),
+    "residual": Neck("residual", "mild"),
+    "suspicious": Neck("enlarging", "intense", abnormal=True),
+    "proven": Neck("enlarging", recurrence=True),
+}
+_SEEN = (("expected", "none"), ("expected", "residual"), ("expected", "suspicious"), ("superficial", "none"),
+         ("deep", "none"), ("deep", "residual"), ("mass", "none"), ("mass", "suspicious"), ("proven", "none"),
+         ("proven", "proven"))  # fmt: skip
+"""Pairs of primary and neck that are common; the others are left out."""
+_PAIRS = {ni_rules.decide(Surveillance(PRIMARY[primary], NECK[neck])).category: (primary, neck)
+          for primary, neck in _SEEN}  # fmt: skip
+NI_CATEGORIES = tuple(_PAIRS)
 
 
 NI_EXAM = wordings(
@@ -271,12 +230,12 @@ _SITES = ("right tonsil", "left tonsil", "base of tongue", "oral tongue", "laryn
 
 def ni_rads(writer: Writer, category: str) -> Case:
     """A surveillance study after treatment of a head and neck cancer."""
-    primary, neck = NI_PAIRS[NI_CATEGORIES.index(category)]
+    primary, neck = _PAIRS[category]
     site, side = writer.one(_SITES), writer.one(("right", "left"))
     facts = {"site": site, "level": f"{side} level {writer.one(('II', 'III', 'IV'))}"}
     findings = [
-        writer.say(PRIMARY_SEEN[PRIMARY[primary]], size=size(writer, writer.random.randint(9, 35)), **facts),
-        writer.say(NECK_SEEN[NECK[neck]], size=size(writer, writer.random.randint(8, 26)), **facts),
+        writer.say(PRIMARY_SEEN[primary], size=size(writer, writer.random.randint(9, 35)), **facts),
+        writer.say(NECK_SEEN[neck], size=size(writer, writer.random.randint(8, 26)), **facts),
     ]
     reason = writer.one((
         f"surveillance after chemoradiation for cancer of the {site}",

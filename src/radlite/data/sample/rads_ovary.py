@@ -1,91 +1,20 @@
 """O-RADS: ultrasound (v2022) and MRI."""
 
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
 
 from radlite.data.sample.rads_case import Case, Region, size, until, upper
 from radlite.data.sample.wording import Writer, wordings
+from radlite.rads.rules.o_rads import Mri, Ultrasound, decide
 
 ULTRASOUND = tuple(f"O-RADS US {level}" for level in range(1, 6))
 MAGNETIC = tuple(f"O-RADS MRI {level}" for level in range(1, 6))
 CATEGORIES = (*ULTRASOUND, *MAGNETIC)
-TYPICAL = ("dermoid cyst", "endometrioma", "hemorrhagic cyst")
-
-
-@dataclass(frozen=True, slots=True)
-class Mass:
-    """An adnexal lesion on ultrasound. `size` in mm, `flow` the color score 1 to 4.
-
-    `kind`: `normal` ovary, `follicle`, `simple` cyst, one of `TYPICAL`, `unilocular`, `bilocular`, `multilocular` or
-    `solid`.
-    """
-
-    kind: str
-    size: int = 0
-    irregular: bool = False
-    """Inner wall of a cyst, or outer contour of a solid lesion."""
-    solid_part: bool = False
-    """A solid component in a cyst."""
-    projections: int = 0
-    """Papillary projections of a unilocular cyst; they are its solid component."""
-    shadowing: bool = False
-    flow: int = 1
-    ascites: bool = False
-    """Ascites or peritoneal nodules not explained otherwise."""
-
-
-def ultrasound_level(mass: Mass) -> int:
-    """O-RADS US v2022 level, 1 to 5; ascites or peritoneal nodules make 5 of what is 3 or more without them."""
-    level = _lesion_level(mass)
-    return 5 if mass.ascites and level >= 3 else level
-
-
-def _lesion_level(mass: Mass) -> int:
-    if mass.kind in ("normal", "follicle"):
-        return 1
-    if mass.kind in ("simple", *TYPICAL):
-        return 2 if mass.size < 100 else 3
-    if mass.kind == "solid":
-        if mass.irregular or mass.flow == 4:
-            return 5
-        return 3 if mass.flow == 1 or mass.shadowing else 4
-    if mass.kind == "unilocular":
-        if mass.solid_part:
-            return 5 if mass.projections >= 4 else 4
-        return 3 if mass.irregular or mass.size >= 100 else 2
-    if mass.solid_part:
-        return 5 if mass.flow >= 3 else 4
-    if mass.irregular:
-        return 4
-    if mass.kind == "bilocular":
-        return 2 if mass.size < 100 else 3
-    return 4 if mass.flow == 4 or mass.size >= 100 else 3
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """An adnexal lesion on MRI.
-
-    `kind`: `normal`, `follicle`, `simple` cyst, `endometrioma`, `dermoid`, `hemorrhagic` (smooth enhancing wall),
-    `multilocular` (without solid tissue), `dark` (solid, dark on T2 and diffusion), `solid`.
-    """
-
-    kind: str
-    curve: str = ""
-    """Time-intensity curve of enhancing solid tissue: `low-risk`, `intermediate-risk`, `high-risk`."""
-    peritoneal: bool = False
-
-
-def mri_level(lesion: Signal) -> int:
-    """O-RADS MRI level, 1 to 5."""
-    if lesion.peritoneal:
-        return 5
-    if lesion.kind in ("normal", "follicle"):
-        return 1
-    if lesion.kind in ("simple", "endometrioma", "dermoid", "dark"):
-        return 2
-    if lesion.kind in ("hemorrhagic", "multilocular"):
-        return 3
-    return {"low-risk": 3, "intermediate-risk": 4, "high-risk": 5}[lesion.curve]
+TYPICAL: tuple[Literal["dermoid cyst", "endometrioma", "hemorrhagic cyst"], ...] = (
+    "dermoid cyst",
+    "endometrioma",
+    "hemorrhagic cyst",
+)
 
 
 US_EXAM = wordings(
@@ -134,15 +63,41 @@ FEMALE_PELVIS = Region(
 )  # fmt: skip
 _REASONS = ("pelvic pain", "adnexal lesion on CT", "irregular bleeding", "palpable adnexal fullness",
             "bloating", "follow-up of an ovarian cyst")  # fmt: skip
+_KINDS: tuple[
+    Literal["normal", "follicle", "simple cyst", "typical", "unilocular", "bilocular", "multilocular", "solid"], ...
+] = (
+    "normal", "follicle", "simple cyst", "typical", "unilocular", "bilocular", "multilocular", "solid",
+)  # fmt: skip
+_FLOWS: tuple[Literal[1, 2, 3, 4], ...] = (1, 2, 3, 4)
+_CURVES: tuple[Literal["low-risk", "intermediate-risk", "high-risk"], ...] = (
+    "low-risk", "intermediate-risk", "high-risk",
+)  # fmt: skip
 _SIGNALS = {
-    "simple": ("unilocular cyst", ", simple fluid, no wall enhancement"),
-    "endometrioma": ("cyst", " with endometriotic fluid and no wall enhancement"),
-    "dermoid": ("lipid-containing lesion", " without enhancing solid tissue"),
-    "dark": ("solid lesion", ", homogeneously dark on T2 and diffusion"),
-    "hemorrhagic": ("unilocular cyst", " with hemorrhagic fluid and a smooth enhancing wall, no solid tissue"),
-    "multilocular": ("multilocular cyst", " without enhancing solid tissue"),
-    "solid": ("cystic and solid mass", ", enhancing solid tissue with {curve} time-intensity curve"),
-}
+    "normal": (Mri("MRI", "normal"), "", ""),
+    "follicle": (Mri("MRI", "follicle"), "", ""),
+    "simple": (
+        Mri("MRI", "unilocular", fluid="simple", enhancing_wall=False),
+        "unilocular cyst", ", simple fluid, no wall enhancement",
+    ),
+    "endometrioma": (
+        Mri("MRI", "unilocular", fluid="endometriotic", enhancing_wall=False),
+        "cyst", " with endometriotic fluid and no wall enhancement",
+    ),
+    "dermoid": (Mri("MRI", "lipid"), "lipid-containing lesion", " without enhancing solid tissue"),
+    "dark": (
+        Mri("MRI", "solid", solid_tissue="dark"), "solid lesion", ", homogeneously dark on T2 and diffusion",
+    ),
+    "hemorrhagic": (
+        Mri("MRI", "unilocular", fluid="hemorrhagic", enhancing_wall=True),
+        "unilocular cyst", " with hemorrhagic fluid and a smooth enhancing wall, no solid tissue",
+    ),
+    "multilocular": (Mri("MRI", "multilocular"), "multilocular cyst", " without enhancing solid tissue"),
+    "solid": (
+        Mri("MRI", "solid", solid_tissue="enhancing"),
+        "cystic and solid mass", ", enhancing solid tissue with {curve} time-intensity curve",
+    ),
+}  # fmt: skip
+"""Kind to its record, and what it is called, and how described."""
 
 
 def o_rads(writer: Writer, category: str) -> Case:
@@ -151,7 +106,7 @@ def o_rads(writer: Writer, category: str) -> Case:
     facts = {"side": side, "Side": upper(side)}
     on_ultrasound = category in ULTRASOUND
     describe = _ultrasound if on_ultrasound else _mri
-    findings = describe(writer, int(category[-1]), facts)
+    findings = describe(writer, category, facts)
     if category[-1] != "1" and writer.chance(0.3):
         other = "left" if side == "right" else "right"
         findings.append(writer.say(FOLLICLE, side=other, size=size(writer, writer.random.randint(11, 28))))
@@ -169,65 +124,77 @@ def o_rads(writer: Writer, category: str) -> Case:
     )
 
 
-def _draw(writer: Writer) -> Mass:
-    kind = writer.one(("normal", "follicle", "simple", "typical", "unilocular", "bilocular", "multilocular", "solid"))
+def _draw(writer: Writer) -> Ultrasound:
+    kind = writer.one(_KINDS)
     length = writer.random.randint(30, 99) if writer.chance(0.65) else writer.random.randint(100, 160)
     if kind == "normal":
-        return Mass(kind)
+        return Ultrasound("ultrasound", kind)
     if kind == "follicle":
-        return Mass(kind, writer.random.randint(11, 29))
-    if kind in ("simple", "typical"):
-        return Mass(writer.one(TYPICAL) if kind == "typical" else kind, length)
-    flow = writer.random.randint(1, 4)
+        return Ultrasound("ultrasound", kind, writer.random.randint(11, 29))
+    if kind == "simple cyst":
+        return Ultrasound("ultrasound", kind, length)
+    if kind == "typical":
+        return Ultrasound("ultrasound", writer.one(TYPICAL), length)
+    flow = writer.random.choice(_FLOWS)
     if kind == "solid":
-        shadowing = writer.chance(0.4)
-        return Mass(kind, length, writer.chance(0.3), shadowing=shadowing, flow=flow, ascites=writer.chance(0.1))
-    solid_part = writer.chance(0.35)
-    projections = writer.random.randint(1, 6) if solid_part and kind == "unilocular" else 0
-    irregular = not solid_part and writer.chance(0.35)
-    return Mass(kind, length, irregular, solid_part, projections, flow=flow, ascites=solid_part and writer.chance(0.15))
+        shadowing, irregular, spread = writer.chance(0.4), writer.chance(0.3), writer.chance(0.1)
+        return Ultrasound("ultrasound", kind, length, irregular=irregular, shadowing=shadowing, flow=flow,
+                          ascites=spread, peritoneal_nodules=spread)  # fmt: skip
+    solid = writer.chance(0.35)
+    projections = writer.random.randint(1, 6) if solid and kind == "unilocular" else 0
+    irregular = not solid and writer.chance(0.35)
+    spread = solid and writer.chance(0.15)
+    return Ultrasound("ultrasound", kind, length, irregular=irregular, solid_component=solid, projections=projections,
+                      flow=flow, ascites=spread, peritoneal_nodules=spread)  # fmt: skip
 
 
-def _ultrasound(writer: Writer, level: int, facts: dict[str, str]) -> list[str]:
-    mass = until(lambda: _draw(writer), lambda drawn: ultrasound_level(drawn) == level)
-    if mass.kind == "normal":
+def _ultrasound(writer: Writer, category: str, facts: dict[str, str]) -> list[str]:
+    mass = until(lambda: _draw(writer), lambda drawn: decide(drawn).category == category)
+    if mass.size is None:
         return [writer.say(NORMAL)]
-    if mass.kind == "follicle":
-        return [writer.say(FOLLICLE, size=size(writer, mass.size), **facts)]
-    flow = f"color score {mass.flow}"
-    if mass.kind in TYPICAL:
-        what, detail = f"typical {mass.kind}", ""
-    elif mass.kind == "simple":
-        what, detail = "simple cyst", ""
-    elif mass.kind == "solid":
-        what = f"solid lesion with {'irregular' if mass.irregular else 'smooth'} contour"
-        detail = f", {'with' if mass.shadowing else 'no'} acoustic shadowing, {flow}"
-    else:
-        what = f"{mass.kind} cyst"
-        if mass.projections:
-            word = "projection" if mass.projections == 1 else "projections"
-            detail = f" with {mass.projections} papillary {word}, {flow}"
-        elif mass.solid_part:
-            detail = f" with a solid component, {flow}"
-        else:
-            detail = f" with {'irregular' if mass.irregular else 'smooth'} inner wall, no solid component, {flow}"
-    text = writer.say(LESION, what=what, detail=detail, size=size(writer, mass.size), **facts)
+    length = size(writer, mass.size)
+    if mass.lesion == "follicle":
+        return [writer.say(FOLLICLE, size=length, **facts)]
+    what, detail = _described(mass)
+    text = writer.say(LESION, what=what, detail=detail, size=length, **facts)
     return [text, writer.say(PERITONEUM)] if mass.ascites else [text]
 
 
-def _mri(writer: Writer, level: int, facts: dict[str, str]) -> list[str]:
-    def draw() -> Signal:
-        kind = writer.one(("normal", "follicle", *_SIGNALS, "solid", "solid"))
-        curve = writer.one(("low-risk", "intermediate-risk", "high-risk")) if kind == "solid" else ""
-        return Signal(kind, curve, kind == "solid" and writer.chance(0.2))
+def _described(mass: Ultrasound) -> tuple[str, str]:
+    flow = f"color score {mass.flow}"
+    if mass.lesion in TYPICAL:
+        return f"typical {mass.lesion}", ""
+    if mass.lesion == "simple cyst":
+        return mass.lesion, ""
+    contour = "irregular" if mass.irregular else "smooth"
+    if mass.lesion == "solid":
+        shadowing = "with" if mass.shadowing else "no"
+        return f"solid lesion with {contour} contour", f", {shadowing} acoustic shadowing, {flow}"
+    what = f"{mass.lesion} cyst"
+    if mass.projections:
+        word = "projection" if mass.projections == 1 else "projections"
+        return what, f" with {mass.projections} papillary {word}, {flow}"
+    if mass.solid_component:
+        return what, f" with a solid component, {flow}"
+    return what, f" with {contour} inner wall, no solid component, {flow}"
 
-    lesion = until(draw, lambda drawn: mri_level(drawn) == level)
-    if lesion.kind == "normal":
+
+def _mri(writer: Writer, category: str, facts: dict[str, str]) -> list[str]:
+    def draw() -> tuple[str, Mri]:
+        kind = writer.one((*_SIGNALS, "solid", "solid"))
+        record = _SIGNALS[kind][0]
+        if kind != "solid":
+            return kind, record
+        curve = writer.one(_CURVES)
+        return kind, replace(record, curve=curve, peritoneal_nodules=writer.chance(0.2))
+
+    kind, lesion = until(draw, lambda drawn: decide(drawn[1]).category == category)
+    if kind == "normal":
         return [writer.say(NORMAL)]
-    length = writer.random.randint(11, 29) if lesion.kind == "follicle" else writer.random.randint(22, 130)
-    if lesion.kind == "follicle":
+    length = writer.random.randint(11, 29) if kind == "follicle" else writer.random.randint(22, 130)
+    if kind == "follicle":
         return [writer.say(FOLLICLE, size=size(writer, length), **facts)]
-    what, detail = _SIGNALS[lesion.kind]
+    _, what, detail = _SIGNALS[kind]
     detail = detail.format(curve=lesion.curve)
     text = writer.say(LESION, what=what, detail=detail, size=size(writer, length), **facts)
-    return [text, writer.say(PERITONEUM)] if lesion.peritoneal else [text]
+    return [text, writer.say(PERITONEUM)] if lesion.peritoneal_nodules else [text]

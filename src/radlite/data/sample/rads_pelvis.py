@@ -1,51 +1,14 @@
 """PI-RADS v2.1 and VI-RADS (2018): the dominant sequence decides, a second one lifts the middle scores."""
 
-from dataclasses import dataclass
-
 from radlite.data.sample.rads_case import Case, Region, size, until, upper
 from radlite.data.sample.wording import Writer, wordings
+from radlite.rads.rules import pi_rads as pi_rules
+from radlite.rads.rules import vi_rads as vi_rules
+from radlite.rads.rules.pi_rads import Diffusion, Lesion, LookT2
+from radlite.rads.rules.vi_rads import Muscle, Tumor
 
 PI_CATEGORIES = tuple(f"PI-RADS {score}" for score in range(1, 6))
 VI_CATEGORIES = tuple(f"VI-RADS {score}" for score in range(1, 6))
-
-
-def peripheral_zone(diffusion: int, early_enhancement: bool) -> str:
-    """Category in the peripheral zone: diffusion decides, focal early enhancement lifts 3 to 4."""
-    return f"PI-RADS {4 if diffusion == 3 and early_enhancement else diffusion}"
-
-
-def transition_zone(t2: int, diffusion: int) -> str:
-    """Category in the transition zone: T2 decides; diffusion of 4 or more lifts 2 to 3, of 5 lifts 3 to 4."""
-    if (t2 == 2 and diffusion >= 4) or (t2 == 3 and diffusion == 5):
-        return f"PI-RADS {t2 + 1}"
-    return f"PI-RADS {t2}"
-
-
-def marked(size: int, extends: bool) -> int:
-    """Score of a markedly abnormal focus: 5 from 15 mm, or with extraprostatic extension; otherwise 4."""
-    return 5 if size >= 15 or extends else 4
-
-
-@dataclass(frozen=True, slots=True)
-class Tumor:
-    """A bladder tumor. `size` in mm."""
-
-    size: int
-    stalk: bool
-    inner_layer: bool
-    """Broad base with a thickened inner layer of high signal."""
-    muscle: str
-    """Low-signal muscle line on diffusion images: `intact`, `interrupted`, or `crossed` (into perivesical fat)."""
-
-
-def vi_rads_category(tumor: Tumor) -> str:
-    """Category of a bladder tumor: muscle first, then stalk or inner layer, then 10 mm."""
-    if tumor.muscle != "intact":
-        return "VI-RADS 5" if tumor.muscle == "crossed" else "VI-RADS 4"
-    if not (tumor.stalk or tumor.inner_layer):
-        return "VI-RADS 3"
-    return "VI-RADS 2" if tumor.size >= 10 else "VI-RADS 1"
-
 
 PROSTATE_EXAM = wordings(
     "Multiparametric MRI of the prostate", "MRI prostate with and without contrast", "Prostate MRI",
@@ -78,18 +41,22 @@ TRANSITION = wordings(
     "Transition zone, {side} {level}: {look} of {size} on T2, {diffusion}{epe}.",
     "A {look} of {size} lies in the {side} {level} transition zone on T2, {diffusion}{epe}.",
 )
-_DIFFUSION = {
-    2: "linear or wedge-shaped and mildly dark",
-    3: "focal and mildly dark",
-    4: "focal, markedly dark on ADC and markedly bright at high b-value",
+_DIFFUSION: dict[Diffusion, str] = {
+    "linear or wedge-shaped": "linear or wedge-shaped and mildly dark",
+    "focal": "focal and mildly dark",
+    "focal and marked": "focal, markedly dark on ADC and markedly bright at high b-value",
 }
-_T2 = {
-    1: "completely encapsulated round nodule",
-    2: "mostly encapsulated nodule",
-    3: "heterogeneous area with obscured margins",
-    4: "lenticular, homogeneous, ill-circumscribed dark lesion",
+_T2: dict[LookT2, str] = {
+    "normal or completely encapsulated": "completely encapsulated round nodule",
+    "mostly encapsulated, circumscribed or mild": "mostly encapsulated nodule",
+    "heterogeneous with obscured margins": "heterogeneous area with obscured margins",
+    "lenticular or not circumscribed, homogeneous": "lenticular, homogeneous, ill-circumscribed dark lesion",
 }
-_TZ_DIFFUSION = {1: "no restricted diffusion", 3: "mild restricted diffusion", 4: "marked restricted diffusion"}
+_TZ_DIFFUSION: dict[Diffusion, str] = {
+    "no abnormality": "no restricted diffusion",
+    "focal": "mild restricted diffusion",
+    "focal and marked": "marked restricted diffusion",
+}
 MALE_PELVIS = Region(
     organs=("seminal vesicles", "urinary bladder", "rectum", "pelvic bones", "neurovascular bundles", "distal ureters",
             "inguinal region", "sigmoid colon", "levator muscles"),
@@ -130,49 +97,49 @@ def pi_rads(writer: Writer, category: str) -> Case:
 
 
 def _peripheral(writer: Writer, category: str, facts: dict[str, str]) -> str:
-    def draw() -> tuple[int, int, bool, bool]:
-        return writer.random.randint(2, 4), writer.random.randint(5, 28), writer.chance(0.4), writer.chance(0.2)
+    def draw() -> tuple[Diffusion, int, Lesion]:
+        look = writer.random.choice(tuple(_DIFFUSION))
+        length, early, extends = writer.random.randint(5, 28), writer.chance(0.4), writer.chance(0.2)
+        return look, length, Lesion(
+            "peripheral", diffusion=look, early_enhancement=early, size=length, extension=extends
+        )  # fmt: skip
 
-    def rule(seen: tuple[int, int, bool, bool]) -> str:
-        look, length, early, extends = seen
-        return peripheral_zone(marked(length, extends) if look == 4 else look, early)
+    def fits(drawn: tuple[Diffusion, int, Lesion]) -> bool:
+        look, _, seen = drawn
+        return (look == "focal and marked" or not seen.extension) and pi_rules.decide(seen).category == category
 
-    look, length, early, extends = until(draw, lambda seen: rule(seen) == category and (seen[0] == 4 or not seen[3]))
+    look, length, seen = until(draw, fits)
     return writer.say(
         PERIPHERAL,
         look=_DIFFUSION[look],
         size=size(writer, length),
-        dce="focal early enhancement" if early else "no early enhancement",
-        epe=", extraprostatic extension" if extends else "",
+        dce="focal early enhancement" if seen.early_enhancement else "no early enhancement",
+        epe=", extraprostatic extension" if seen.extension else "",
         **facts,
     )
 
 
 def _transition(writer: Writer, category: str, facts: dict[str, str]) -> str:
-    def draw() -> tuple[int, int, int, bool]:
-        return (
-            writer.random.randint(1, 4),
-            writer.random.choice((1, 3, 4)),
-            writer.random.randint(6, 30),
-            writer.chance(0.2),
-        )
+    def draw() -> tuple[LookT2, Diffusion, int, Lesion]:
+        look, diffusion = writer.random.choice(tuple(_T2)), writer.random.choice(tuple(_TZ_DIFFUSION))
+        length, extends = writer.random.randint(6, 30), writer.chance(0.2)
+        return look, diffusion, length, Lesion("transition", look, diffusion, size=length, extension=extends)
 
-    def rule(seen: tuple[int, int, int, bool]) -> str:
-        look, diffusion, length, extends = seen
-        high = marked(length, extends)
-        return transition_zone(high if look == 4 else look, high if diffusion == 4 else diffusion)
+    def fits(drawn: tuple[LookT2, Diffusion, int, Lesion]) -> bool:
+        look, diffusion, _, seen = drawn
+        if look != "lenticular or not circumscribed, homogeneous" and seen.extension:
+            return False
+        if look == "normal or completely encapsulated" and diffusion != "no abnormality":
+            return False
+        return pi_rules.decide(seen).category == category
 
-    def plausible(seen: tuple[int, int, int, bool]) -> bool:
-        look, diffusion, _, extends = seen
-        return (look == 4 or not extends) and (look > 1 or diffusion == 1)
-
-    look, diffusion, length, extends = until(draw, lambda seen: plausible(seen) and rule(seen) == category)
+    look, diffusion, length, seen = until(draw, fits)
     return writer.say(
         TRANSITION,
         look=_T2[look],
         diffusion=_TZ_DIFFUSION[diffusion],
         size=size(writer, length),
-        epe=", extraprostatic extension" if extends else "",
+        epe=", extraprostatic extension" if seen.extension else "",
         **facts,
     )
 
@@ -195,11 +162,12 @@ TUMOR = wordings(
     "The {wall} bears a tumor of {size}, {stalk}, {layer}, and {muscle}.",
     "Tumor, {size}, {wall}. {Stalk}; {layer}. {Muscle}.",
 )
-_MUSCLE = {
+_MUSCLE: dict[Muscle, str] = {
     "intact": "the low-signal muscle line is intact on diffusion and T2 images",
     "interrupted": "the low-signal muscle line is interrupted on diffusion images, the fat is free",
-    "crossed": "the tumor crosses the muscle into the perivesical fat",
+    "extravesical": "the tumor crosses the muscle into the perivesical fat",
 }
+_MUSCLES: tuple[Muscle, ...] = ("intact", "intact", "interrupted", "extravesical")
 PELVIS = Region(
     organs=("rectum", "distal ureters", "pelvic bones", "sigmoid colon", "pelvic side walls", "iliac vessels",
     "urethra",
@@ -214,13 +182,14 @@ PELVIS = Region(
 def vi_rads(writer: Writer, category: str) -> Case:
     """A bladder MRI with one tumor."""
 
-    def draw() -> Tumor:
-        muscle = writer.one(("intact", "intact", "interrupted", "crossed"))
+    def draw() -> tuple[int, Tumor]:
+        muscle = writer.one(_MUSCLES)
         chance = 0.5 if muscle == "intact" else 0.15
         stalk = writer.chance(chance)
-        return Tumor(writer.random.randint(4, 48), stalk, not stalk and writer.chance(chance), muscle)
+        length, inner_layer = writer.random.randint(4, 48), not stalk and writer.chance(chance)
+        return length, Tumor(length, "exophytic" if stalk else "sessile", stalk, inner_layer, muscle)
 
-    tumor = until(draw, lambda drawn: vi_rads_category(drawn) == category)
+    length, tumor = until(draw, lambda drawn: vi_rules.decide(drawn[1]).category == category)
     wall = writer.one(
         ("right lateral wall", "left lateral wall", "posterior wall", "anterior wall", "trigone", "bladder dome")
     )
@@ -238,7 +207,7 @@ def vi_rads(writer: Writer, category: str) -> Case:
         BLADDER_EXAM,
         BLADDER_TECHNIQUE,
         reason,
-        [writer.say(TUMOR, size=size(writer, tumor.size), **facts, **capital)],
+        [writer.say(TUMOR, size=size(writer, length), **facts, **capital)],
         PELVIS,
         prior="bladder MRI",
         priors=VI_CATEGORIES[1:4],

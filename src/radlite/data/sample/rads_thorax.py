@@ -1,88 +1,19 @@
 """CAD-RADS 2.0 (stenosis) and Lung-RADS v2022."""
 
-from dataclasses import dataclass, replace
-
 from radlite.data.sample.rads_case import Case, Region, size, until, upper
 from radlite.data.sample.wording import Writer, wordings
+from radlite.rads.rules import cad_rads as cad_rules
+from radlite.rads.rules import lung_rads as lung_rules
+from radlite.rads.rules.cad_rads import Coronaries
+from radlite.rads.rules.lung_rads import Course, Kind, Screening
 
 CAD_CATEGORIES = ("CAD-RADS 0", "CAD-RADS 1", "CAD-RADS 2", "CAD-RADS 3", "CAD-RADS 4A", "CAD-RADS 4B", "CAD-RADS 5",
                   "CAD-RADS N")  # fmt: skip
 LUNG_CATEGORIES = ("Lung-RADS 0", "Lung-RADS 1", "Lung-RADS 2", "Lung-RADS 3", "Lung-RADS 4A", "Lung-RADS 4B",
                    "Lung-RADS 4X")  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
-class Coronaries:
-    """Largest stenosis of each artery in percent of the diameter; 0 without plaque, 100 for an occlusion."""
-
-    left_main: int
-    lad: int
-    circumflex: int
-    right: int
-    unreadable: bool = False
-    """A segment that cannot be judged."""
-
-
-def cad_rads_category(seen: Coronaries) -> str:
-    """Category of the worst stenosis. N only where nothing obstructive is seen besides the unreadable segment."""
-    vessels = (seen.lad, seen.circumflex, seen.right)
-    worst = max(seen.left_main, *vessels)
-    if worst == 100:
-        return "CAD-RADS 5"
-    if seen.left_main >= 50 or min(vessels) >= 70:
-        return "CAD-RADS 4B"
-    if worst >= 50:
-        return "CAD-RADS 4A" if worst >= 70 else "CAD-RADS 3"
-    if seen.unreadable:
-        return "CAD-RADS N"
-    return f"CAD-RADS {2 if worst >= 25 else 1 if worst else 0}"
-
-
-@dataclass(frozen=True, slots=True)
-class Nodule:
-    """A lung nodule at screening, mean diameters in mm.
-
-    `kind`: `none`, `benign` (calcified or fat), `solid`, `part-solid`, `ground-glass`; `course`: `baseline`, `new`,
-    `growing`, `stable`.
-    """
-
-    kind: str
-    size: int = 0
-    core: int = 0
-    """Solid component of a part-solid nodule."""
-    course: str = "baseline"
-    suspicious: bool = False
-    """Spiculation, or enlarged nodes: what raises 3 and 4 to 4X."""
-
-
-def lung_rads_category(nodule: Nodule, infection: bool = False, incomplete: bool = False) -> str:
-    """Lung-RADS v2022 from the size table, one step down for what is stable; infection or an incomplete study first."""
-    if infection or incomplete:
-        return "Lung-RADS 0"
-    level = _lung_level(nodule)
-    return f"Lung-RADS {'4X' if nodule.suspicious and level not in ('1', '2') else level}"
-
-
-def _lung_level(nodule: Nodule) -> str:
-    if nodule.kind in ("none", "benign"):
-        return "1"
-    if nodule.course == "stable":
-        return {"2": "2", "3": "2", "4A": "3", "4B": "4B"}[_lung_level(replace(nodule, course="baseline"))]
-    if nodule.kind == "ground-glass":
-        return "3" if nodule.size >= 30 else "2"
-    fresh = nodule.course in ("new", "growing")
-    if nodule.kind == "part-solid":
-        if fresh:
-            return "3" if nodule.size < 6 else "4B" if nodule.core >= 4 else "4A"
-        if nodule.size < 6:
-            return "2"
-        return "3" if nodule.core < 6 else "4A" if nodule.core < 8 else "4B"
-    if nodule.course == "new":
-        return "2" if nodule.size < 4 else "3" if nodule.size < 6 else "4A" if nodule.size < 8 else "4B"
-    if nodule.course == "growing":
-        return "4A" if nodule.size < 8 else "4B"
-    return "2" if nodule.size < 6 else "3" if nodule.size < 8 else "4A" if nodule.size < 15 else "4B"
-
+_KINDS: tuple[Kind, ...] = ("solid", "part-solid", "ground-glass")
+_COURSES: tuple[Course, ...] = ("baseline", "baseline", "new", "growing", "stable")
 
 CAD_EXAM = wordings(
     "Coronary CT angiography", "CT angiography of the coronary arteries", "Cardiac CTA",
@@ -144,16 +75,16 @@ def cad_rads(writer: Writer, category: str) -> Case:
             vessels[writer.random.randrange(3)] = 100
         if category == "CAD-RADS 4B" and writer.chance(0.5):
             vessels = [writer.random.randint(14, 19) * 5 for _ in range(3)]
-        unreadable = category == "CAD-RADS N" or (top > 49 and writer.chance(0.2))
+        nondiagnostic = category == "CAD-RADS N" or (top > 49 and writer.chance(0.2))
         lad, circumflex, right = vessels
-        return Coronaries(left_main, lad, circumflex, right, unreadable)
+        return Coronaries(left_main, lad, circumflex, right, nondiagnostic)
 
-    seen = until(draw, lambda drawn: cad_rads_category(drawn) == category)
+    seen = until(draw, lambda drawn: cad_rules.decide(drawn).category == category)
     findings = [
         _vessel(writer, artery, value)
         for artery, value in zip(_ARTERIES, (seen.left_main, seen.lad, seen.circumflex, seen.right), strict=True)
     ]
-    if seen.unreadable:
+    if seen.nondiagnostic:
         segment = writer.one(_SEGMENTS)
         findings.append(writer.say(UNREADABLE, segment=segment, Segment=upper(segment)))
     plaque = max(seen.left_main, seen.lad, seen.circumflex, seen.right) > 0
@@ -174,7 +105,7 @@ def cad_rads(writer: Writer, category: str) -> Case:
     )
 
 
-def _vessel(writer: Writer, artery: str, percent: int) -> str:
+def _vessel(writer: Writer, artery: str, percent: float) -> str:
     facts = {"artery": artery, "Artery": upper(artery)}
     if percent in (0, 100):
         return writer.say(OCCLUDED if percent else CLEAR, **facts)
@@ -233,8 +164,8 @@ _SUSPICIOUS = (", with spiculated margin", ", spiculated", ", with enlarged medi
 
 def lung_rads(writer: Writer, category: str) -> Case:
     """A screening CT with one nodule, or none."""
-    nodule = until(lambda: _draw(writer, category), lambda drawn: lung_rads_category(drawn) == category or
-                   category == "Lung-RADS 0")  # fmt: skip
+    length, nodule = until(lambda: _draw(writer, category), lambda drawn: category == "Lung-RADS 0" or
+                           lung_rules.decide(drawn[1]).category == category)  # fmt: skip
     lobe = writer.one(LOBES)
     facts = {"lobe": lobe, "Lobe": upper(lobe)}
     compared: bool | None = None
@@ -243,7 +174,7 @@ def lung_rads(writer: Writer, category: str) -> Case:
     elif nodule.kind == "none":
         text = writer.say(NO_NODULE)
     elif nodule.kind == "benign":
-        text = writer.say(BENIGN_NODULE, size=size(writer, nodule.size), **facts)
+        text = writer.say(BENIGN_NODULE, size=size(writer, length), **facts)
     else:
         compared = nodule.course != "baseline"
         extra = f", solid component {nodule.core} mm" if nodule.kind == "part-solid" else ""
@@ -254,7 +185,7 @@ def lung_rads(writer: Writer, category: str) -> Case:
             course=nodule.course,
             Course=upper(nodule.course),
             what=what,
-            size=f"{nodule.size} mm",
+            size=f"{length} mm",
             extra=extra,
             **facts,
         )
@@ -280,14 +211,15 @@ def lung_rads(writer: Writer, category: str) -> Case:
     )
 
 
-def _draw(writer: Writer, category: str) -> Nodule:
-    kind = writer.one(("none", "benign") if category == "Lung-RADS 1" else ("solid", "part-solid", "ground-glass"))
+def _draw(writer: Writer, category: str) -> tuple[int, Screening]:
+    kind = writer.one(("none", "benign") if category == "Lung-RADS 1" else _KINDS)
     if kind == "none":
-        return Nodule(kind)
+        return 0, Screening(kind)
     if kind == "benign":
-        return Nodule(kind, writer.random.randint(4, 18))
+        length = writer.random.randint(4, 18)
+        return length, Screening(kind, length)
     length = writer.random.randint(6, 42) if kind == "ground-glass" else writer.random.randint(3, 26)
     core = writer.random.randint(1, max(1, length - 2)) if kind == "part-solid" else 0
-    course = writer.one(("baseline", "baseline", "new", "stable") if kind == "ground-glass" else
-                        ("baseline", "baseline", "new", "growing", "stable"))  # fmt: skip
-    return Nodule(kind, length, core, course, category == "Lung-RADS 4X" and kind != "ground-glass")
+    course = writer.one([one for one in _COURSES if (kind, one) != ("ground-glass", "growing")])
+    suspicious = category == "Lung-RADS 4X" and kind != "ground-glass"
+    return length, Screening(kind, length, core, course, suspicious=suspicious)

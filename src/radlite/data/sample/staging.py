@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from radlite.data.sample.item import Item, Maker
 from radlite.data.sample.rads_case import Case, Region, size, until, upper, written
 from radlite.data.sample.wording import Writer, wordings
-from radlite.tasks.staging import M_STAGES, N_STAGES
+from radlite.tasks.staging import stage
 
 ENLARGED = 10
 """Short axis in mm from which a node counts as involved."""
@@ -300,7 +300,7 @@ REASONS = ("newly diagnosed lung cancer, staging", "lung mass on radiograph", "b
 def cancer(writer: Writer) -> Cancer:
     """A lung cancer, all N stages and both M stages alike likely and independent of each other."""
     side = writer.one(("right", "left"))
-    n, m = writer.one(N_STAGES), writer.one(M_STAGES)
+    n, m = writer.one(("N0", "N1", "N2", "N3")), writer.one(("M0", "M1"))
     nodes = until(lambda: _nodes(writer), lambda drawn: n_stage(side, drawn) == n)
     distant = until(lambda: _distant(writer, m), lambda drawn: m_stage(drawn) == m)
     return Cancer(side, writer.one(LOBES[side]), writer.random.randint(12, 78), nodes, distant)
@@ -376,13 +376,15 @@ def _say_distant(writer: Writer, side: str, finding: Distant) -> str:
 def n_staging(writer: Writer) -> Item:
     """A staging CT and its N stage; tagged with its M stage."""
     seen = cancer(writer)
-    return Item({"report": describe(writer, seen)}, n_stage(seen.side, seen.nodes), (f"m:{m_stage(seen.distant)}",))
+    answer = stage(n_stage(seen.side, seen.nodes))
+    return Item({"report": describe(writer, seen)}, answer, (f"m:{m_stage(seen.distant)}",))
 
 
 def m_staging(writer: Writer) -> Item:
     """A staging CT and its M stage; tagged with its N stage."""
     seen = cancer(writer)
-    return Item({"report": describe(writer, seen)}, m_stage(seen.distant), (f"n:{n_stage(seen.side, seen.nodes)}",))
+    answer = stage(m_stage(seen.distant))
+    return Item({"report": describe(writer, seen)}, answer, (f"n:{n_stage(seen.side, seen.nodes)}",))
 
 
 def report(writer: Writer) -> str:

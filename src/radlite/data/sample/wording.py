@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+Option = TypeVar("Option")
 
 
 class Wordings(tuple[str, ...]):
@@ -54,7 +56,7 @@ class Writer:
         chosen = variants[first + int(draw() * count)]
         return chosen.format(**facts) if "{" in chosen else chosen
 
-    def one(self, options: Sequence[str]) -> str:
+    def one(self, options: Sequence[Option]) -> Option:
         """One of the options, all alike likely; for facts, which are never held out."""
         return options[int(self.random.random() * len(options))]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from radlite.data.sources.condense import condense
 from radlite.data.sources.source import Source, Tally, read_csv
 from radlite.tasks import Example, named
+from radlite.tasks.staging import stage as as_stage
 
 _LICENCE = "TCGA open access (NIH Genomic Data Sharing Policy); files from tatonetti-lab/tnm-stage-classifier under MIT"
 
@@ -55,7 +56,7 @@ def rows(folder: Path, tally: Tally) -> Iterator[Example]:
                 id=report,
                 task=task,
                 inputs={"report": row["text"]},
-                answer=named(task).render(stage),
+                answer=named(task).render(as_stage(stage)),
                 source="tcga_tnm",
                 tier="gold",
                 patient=patient,

@@ -5,7 +5,8 @@ One file a system. Each has a record, or several told apart by their field `stud
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+import types
+import typing
 from typing import Any
 
 from radlite.errors import UserError
@@ -15,7 +16,7 @@ from radlite.rads.table import systems
 __all__ = ["Ruling", "decide", "schema"]
 
 
-def decide(system: str, features: Mapping[str, Any]) -> Ruling:
+def decide(system: str, features: Any) -> Ruling:
     """The ruling on JSON `features`, which have to fit the record of `system` (see `schema`).
 
     Raises `UserError` for an unknown system, an unknown or missing field, or a value that the record does not allow.
@@ -23,11 +24,13 @@ def decide(system: str, features: Mapping[str, Any]) -> Ruling:
     import pydantic
 
     try:
-        record = _adapter(system).validate_python(dict(features))
+        record = _adapter(system).validate_python(features)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the record"
-        raise UserError(f"These are no {system} features: {where}: {first['msg']}; see the schema.") from error
+        # The library's sentence on a wrong `study` quotes it.
+        what = "Input has another study" if first["type"] == "union_tag_invalid" else first["msg"]
+        raise UserError(f"These are no {system} features: {where}: {what}; see the schema.") from error
     ruling: Ruling = _module(system).decide(record)
     return ruling
 
@@ -48,5 +51,10 @@ def _module(system: str) -> Any:
 def _adapter(system: str) -> Any:
     import pydantic
 
-    Features: Callable[..., Any] = _module(system).Features
-    return pydantic.TypeAdapter(Features)
+    Features = _module(system).Features
+    several = isinstance(Features, types.UnionType)
+    for record in typing.get_args(Features) if several else (Features,):
+        record.__pydantic_config__ = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+    # The study says which record is meant, so that an error is about that one.
+    known: Any = typing.Annotated[Features, pydantic.Discriminator("study")] if several else Features
+    return pydantic.TypeAdapter(known)

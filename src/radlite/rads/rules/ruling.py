@@ -12,3 +12,5 @@ class Ruling:
     rule: str
     advice: str = ""
     """What the guideline recommends, where that depends on more than the category (a size, the number of nodules)."""
+    modifiers: tuple[str, ...] = ()
+    """What stands beside the category, in the guideline's order: (`P2`, `HRP`)."""
