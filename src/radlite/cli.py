@@ -302,9 +302,8 @@ def tasks(
         if name and task.labels:
             labels = ", ".join(task.labels)
         typer.echo(f"{task.name}: of {' and '.join(task.inputs)}, measured by {task.metric}")
-        typer.echo(
-            f"  asked by: {task.cue} (wording {task.wording})\n  or, of a model not tuned: {task.instruction}\n  answers: {labels}\n"
-        )
+        typer.echo(f"  asked by: {task.cue} (wording {task.wording})\n  or, of a model not tuned: {task.instruction}")
+        typer.echo(f"  answers: {labels}\n")
     typer.echo(f"System prompt of all: {SYSTEM}")
 
 

@@ -20,10 +20,11 @@ from radlite.errors import UserError
 from radlite.evaluation import baselines, metrics, report, selection
 from radlite.evaluation.run import evaluate, progress
 from radlite.files import atomic, exclusive, read_json, sha256, write_json
-from radlite.reader import Reader, Style
+from radlite.reader import Reader
 from radlite.routing.router import SPLIT, learn
 from radlite.runtime.model import Model
 from radlite.tasks import TASKS, Example
+from radlite.tasks.task import Style
 
 BASES = ("tiny-qwen2.5", "tiny-qwen3")
 SHOTS = 3
@@ -207,7 +208,8 @@ class _Demo:
         split = items[0].split
         folder = self.out / "results" / f"{name}-{stage}-{shots}-{split}"
         with progress(self.console) as bar:
-            answered = evaluate(Reader(model, style, solved), items, folder, identity, bar)
+            reader = Reader(model, style, solved, probabilities=False)
+            answered = evaluate(reader, items, folder, identity, bar)
         target = self.validation if split == SPLIT else self.rows
         target += metrics.rows(answered, name, stage, shots)
 

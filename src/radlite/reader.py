@@ -28,8 +28,9 @@ class Reader:
     """Asks a model tasks about reports.
 
     `style` is `cue` for models tuned by RadLite and `instruction` for others; `shots` are solved examples per task;
-    `constrain` holds answers to the task's grammar. `tuned` is task to wording that the model was tuned with, where that
-    is known: a reading warns of another one.
+    `constrain` holds answers to the task's grammar. `tuned` is task to the wording that the model was tuned with, if
+    that is known: a reading warns of another one. `probabilities` of every label cost a question or two more to the
+    model where labels begin alike.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Reader:
         shots: Mapping[str, Sequence[Example]] | None = None,
         constrain: bool = True,
         tuned: Mapping[str, str] | None = None,
+        probabilities: bool = True,
     ) -> None:
         self.model = model
         self.style: Style = style
         self.shots = shots or {}
         self.constrain = constrain
         self.tuned = tuned or {}
+        self.probabilities = probabilities
 
     def prompt(self, task: Task, inputs: Mapping[str, str]) -> Prompt:
         """The prompt sent for `task` on `inputs`."""
@@ -68,7 +71,7 @@ class Reader:
 
     def _request(self, prompt: Prompt, task: Task, inputs: Mapping[str, str]) -> Request:
         grammar = task.grammar(inputs) if self.constrain else ()
-        return Request(prompt, task.max_tokens, grammar, alternatives=bool(grammar and task.probabilities))
+        return Request(prompt, task.max_tokens, grammar, bool(grammar and task.probabilities and self.probabilities))
 
     def _fits(self, prompt: Prompt, task: Task) -> bool:
         return len(prompt.ids) + task.max_tokens <= self.model.context_tokens

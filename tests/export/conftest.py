@@ -27,7 +27,7 @@ def examples() -> list[Example]:
             id=f"{task}-{number}",
             task=task,
             inputs={"report": report, "premise": report, "hypothesis": "Effusion is seen."},
-            answer=TASKS[task].render(answer),
+            answer=TASKS[task].render(TASKS[task].read(answer)),
             source="test",
             tier="synthetic",
             patient=str(number),

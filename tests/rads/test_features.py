@@ -50,13 +50,13 @@ def test_a_category_of_another_tier_is_warned_of_where_a_ruling_is_complete(syst
 
 
 CASES = [
-    ("TI-RADS", "Left lobe nodule 2.1 cm. It is mixed cystic and solid, isoechoic and wider than tall. Margins are smooth. "
-     "No echogenic foci.", "TI-RADS 2"),
+    ("TI-RADS", "Left lobe nodule 2.1 cm. It is mixed cystic and solid, isoechoic and wider than tall. "
+     "Margins are smooth. No echogenic foci.", "TI-RADS 2"),
     ("TI-RADS", "Spongiform nodule of 14 mm.", "TI-RADS 1"),
     ("TI-RADS", "A solid nodule is seen.", None),
     ("TI-RADS", "No thyroid nodule.", None),
-    ("CAD-RADS", "Left main: normal, no plaque. LAD: mixed plaque with 50-69% stenosis. LCx: minimal plaque, stenosis 10%. "
-     "RCA: no stenosis.", "CAD-RADS 3"),
+    ("CAD-RADS", "Left main: normal, no plaque. LAD: mixed plaque with 50-69% stenosis. "
+     "LCx: minimal plaque, stenosis 10%. RCA: no stenosis.", "CAD-RADS 3"),
     ("CAD-RADS", "Left main 55 % stenosis. LAD, circumflex and RCA without plaque.", "CAD-RADS 4B"),
     ("CAD-RADS", "The RCA is occluded. LM normal. LAD normal. Circumflex normal.", "CAD-RADS 5"),
     ("CAD-RADS", "The heart is normal.", None),
@@ -66,11 +66,12 @@ CASES = [
     ("Lung-RADS", "No pulmonary nodule.", "Lung-RADS 1"),
     ("Lung-RADS", "Solid nodule of 7 mm.", None),
     ("GB-RADS", "Gallbladder wall 2.5 mm, not thickened.", "GB-RADS 1"),
-    ("GB-RADS", "Focal thickening of the gallbladder wall, 9 mm, loss of layering, no intramural cysts, indistinct interface "
-     "with the liver.", "GB-RADS 4"),
-    ("LI-RADS", "Observation of 22 mm in segment 5 with arterial phase hyperenhancement and nonperipheral washout, no capsule, "
-     "no threshold growth.", "LR-5"),
-    ("LI-RADS", "Observation of 12 mm: no arterial phase hyperenhancement, no washout, no capsule, no threshold growth.", "LR-3"),
+    ("GB-RADS", "Focal thickening of the gallbladder wall, 9 mm, loss of layering, no intramural cysts, "
+     "indistinct interface with the liver.", "GB-RADS 4"),
+    ("LI-RADS", "Observation of 22 mm in segment 5 with arterial phase hyperenhancement and nonperipheral washout, "
+     "no capsule, no threshold growth.", "LR-5"),
+    ("LI-RADS", "Observation of 12 mm: no arterial phase hyperenhancement, no washout, no capsule, "
+     "no threshold growth.", "LR-3"),
 ]  # fmt: skip
 
 

@@ -135,7 +135,8 @@ def test_the_stages_allowed_are_those_of_the_tumor() -> None:
         ("BI-RADS 4A", "FINDINGS: Mass.\nIMPRESSION: BI-RADS category 4A.", True, None),
         ("BI-RADS 4A", "FINDINGS: Mass.\nIMPRESSION: BI-RADS category 4.", False, "the report states BI-RADS 4"),
         ("BI-RADS 4", "FINDINGS: Mass.\nIMPRESSION: BI-RADS category 4A.", True, None),
-        ("BI-RADS 2", "FINDINGS: Mass.\nIMPRESSION: BI-RADS 4A. Previously BI-RADS 2.", False, "the report states BI-RADS 4A"),
+        ("BI-RADS 2", "FINDINGS: Mass.\nIMPRESSION: BI-RADS 4A. Previously BI-RADS 2.", False,
+         "the report states BI-RADS 4A"),
         ("BI-RADS 3", "INDICATION: Prior BI-RADS 3.\nFINDINGS: Mass.", False,
          "the report states this category for an earlier study only"),
         ("LR-5", "FINDINGS: Observation. IMPRESSION: LI-RADS 5.", True, None),
@@ -152,8 +153,8 @@ def test_a_category_is_held_against_what_the_report_states(
 
 
 THYROID = (
-    "EXAM: Ultrasound of the thyroid.\nFINDINGS: Nodule in the mid right lobe, 12 mm: solid, hypoechoic, taller than wide, "
-    "irregular margin, punctate echogenic foci.\n"
+    "EXAM: Ultrasound of the thyroid.\nFINDINGS: Nodule in the mid right lobe, 12 mm: solid, hypoechoic, "
+    "taller than wide, irregular margin, punctate echogenic foci.\n"
 )
 
 

@@ -137,11 +137,13 @@ def test_every_label_of_a_closed_set_is_the_label_of_its_own_answer() -> None:
 @pytest.mark.parametrize(
     ("task", "text"),
     [
-        ("rads_assignment", "BI-RADS 7"), ("rads_assignment", "BI-RADS 3 or 4"), ("rads_assignment", "likely BI-RADS 3"),
-        ("rads_assignment", ""), ("impression_generation", "<think>"), ("impression_generation", " \n "),
+        ("rads_assignment", "BI-RADS 7"), ("rads_assignment", "BI-RADS 3 or 4"),
+        ("rads_assignment", "likely BI-RADS 3"), ("rads_assignment", ""), ("impression_generation", "<think>"),
+        ("impression_generation", " \n "),
         ("temporal_comparison", "- [Bigger] increased (related to: effusion)"),
         ("temporal_comparison", "- [Worsened] (related to: effusion)"),
-        ("radiology_ner", "Anatomy: "), ("radiology_ner", "Anatomy: heart\nAnatomy: lung"), ("radiology_ner", "Organ: a"),
+        ("radiology_ner", "Anatomy: "), ("radiology_ner", "Anatomy: heart\nAnatomy: lung"),
+        ("radiology_ner", "Organ: a"),
         ("n_staging", "Positive. N staging: N0"), ("n_staging", "Negative. N staging: N1"), ("n_staging", "N4"),
         ("m_staging", "MX"), ("m_staging", "M2"), ("m_staging", "M1 or M0"),
         ("radiology_nli", "entailment or neutral"), ("abnormality_detection", "- Edema: positive"),

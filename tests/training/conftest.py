@@ -16,8 +16,9 @@ ENTAILS = ("entailment", "contradiction", "neutral")
 
 def example(task: str, number: int, inputs: dict[str, str], answer: str, split: str = "train") -> Example:
     identity = f"{task}-{split}-{number}"
+    text = named(task).render(named(task).read(answer))
     return Example(
-        id=identity, task=task, inputs=inputs, answer=named(task).render(named(task).read(answer)), source="handmade", tier="synthetic",
+        id=identity, task=task, inputs=inputs, answer=text, source="handmade", tier="synthetic",
         patient=identity, study="", split=split, licence="CC0-1.0",
     )  # fmt: skip
 

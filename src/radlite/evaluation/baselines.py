@@ -3,13 +3,15 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from radlite.errors import UserError
 from radlite.evaluation.metrics import Answered, grade
 from radlite.tasks import Example, Reading, Task, named
 from radlite.tasks.abnormality import ABNORMALITY, CLASSES, Abnormalities
 from radlite.tasks.answers import words
+
+Value = TypeVar("Value", bound=str)
 
 
 def majority(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
@@ -65,7 +67,7 @@ def _most_frequent(task: Task, train: Sequence[Example]) -> str:
     return _first(example.answer for example in train)
 
 
-def _first(values: Iterable[str]) -> str:
+def _first(values: Iterable[Value]) -> Value:
     """The most frequent value; of several alike frequent ones the first in the alphabet."""
     return min(Counter(values).items(), key=lambda entry: (-entry[1], entry[0]))[0]
 

@@ -190,13 +190,12 @@ def _ordinal(rank: Callable[[str], tuple[str, int] | None], items: Sequence[Answ
         return {}
     pairs = np.array([pair for scale in scales.values() for pair in _filled(scale)], dtype=np.float64)
     member = np.repeat(np.eye(len(scales)), [len(scale) for scale in scales.values()], axis=0)
-    true, given = pairs[:, :1] * member, pairs[:, 1:] * member
-    apart = (true - given) ** 2
+    right, said = pairs[:, :1] * member, pairs[:, 1:] * member
+    apart = (right - said) ** 2
 
     def kappa(weights: Vector) -> Vector:
         count = np.maximum(weights @ member, 1)
-        mean_true, mean_given = weights @ true / count, weights @ given / count
-        chance = weights @ (true**2 + given**2) / count - 2 * mean_true * mean_given
+        chance = weights @ (right**2 + said**2) / count - 2 * (weights @ right / count) * (weights @ said / count)
         seen = weights @ apart / count
         each = 1 - np.divide(seen, chance, out=(seen > 0).astype(np.float64), where=chance > 1e-12)
         result: Vector = (each * (weights @ member)).sum(1) / weights.sum(1)

@@ -18,9 +18,10 @@ from radlite.errors import UserError
 from radlite.evaluation.metrics import Answered, Row, Stage, grade, rows
 from radlite.files import exclusive, sha256
 from radlite.manifest import text_hash, weights_hash
-from radlite.reader import Reader, Style
+from radlite.reader import Reader
 from radlite.runtime.model import Model
 from radlite.tasks import Example, named
+from radlite.tasks.task import Style
 
 # Items are asked in blocks that always begin at the same places, and a continued run asks its block from the beginning:
 # engines compute neighbours together, which the last digits of a result depend on.
@@ -243,6 +244,7 @@ def evaluate_models(
                 raise UserError(f"{place} is given twice, or two models are called {name}; rename one.")
             names.add((name, opened.stage))
             folder = out / f"{opened.model.name}-{opened.stage}-{count}-{items[0].split}"
-            answered = evaluate(Reader(opened.model, opened.style, shots), items, folder, opened.identity, progress)
+            reader = Reader(opened.model, opened.style, shots, probabilities=False)
+            answered = evaluate(reader, items, folder, opened.identity, progress)
         found += rows(answered, name, opened.stage, count)
     return found

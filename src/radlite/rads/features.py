@@ -141,7 +141,7 @@ def _thyroid(said: Sequence[str]) -> Iterator[Record | None]:
             yield ti_rads.decide, ti_rads.Nodule(composition, "anechoic", "wider than tall", "smooth")
             continue
         echogenicity, shape, margin = (_first(lesion, words) for words in (_ECHOGENICITY, _SHAPE, _MARGIN))
-        foci = tuple(value for pattern, value in _FOCI if re.search(pattern, lesion))
+        foci: tuple[Any, ...] = tuple(value for pattern, value in _FOCI if re.search(pattern, lesion))
         none = bool(re.search(_NO_FOCI, lesion))
         if composition and echogenicity and shape and margin and (foci or none):
             yield ti_rads.decide, ti_rads.Nodule(composition, echogenicity, shape, margin, () if none else foci)
@@ -198,7 +198,7 @@ _UNREADABLE: Final = r"non-?diagnostic|not assessable|(?:cannot|can not) be (?:e
 
 def _coronary(said: Sequence[str]) -> Iterator[Record | None]:
     """One record for the study; complete only if all four arteries are spoken of."""
-    found: dict[str, int] = {}
+    found: dict[str, Any] = {}
     nondiagnostic = False
     for sentence in said:
         arteries = [name for name, pattern in _ARTERIES.items() if re.search(pattern, sentence)]
@@ -237,7 +237,8 @@ _COURSE: Final = (
     (r"stable|unchanged|no (?:interval )?(?:change|growth)|decreased|smaller", "stable"),
     (r"baseline|first screening|no prior", "baseline"),
 )
-_CORE: Final = r"solid (?:component|part|portion|core)[^.;]*?(\d+(?:\.\d+)?)\s?mm|(\d+(?:\.\d+)?)\s?mm solid (?:component|part|portion|core)"
+_PART: Final = r"solid (?:component|part|portion|core)"
+_CORE: Final = rf"{_PART}[^.;]*?(\d+(?:\.\d+)?)\s?mm|(\d+(?:\.\d+)?)\s?mm {_PART}"
 
 
 def _screening(said: Sequence[str]) -> Iterator[Record | None]:
@@ -278,7 +279,7 @@ def _liver(said: Sequence[str]) -> Iterator[Record | None]:
         if re.search(r"treated|ablat|embolization|targetoid|\brim\b|vein|cyst|hemangioma|perfusion|distinct", lesion):
             yield None
             continue
-        features = {name: _stated(lesion, pattern) for name, pattern in _MAJOR.items()}
+        features: dict[str, Any] = {name: _stated(lesion, pattern) for name, pattern in _MAJOR.items()}
         size = _size(lesion)
         if size and None not in features.values():
             yield li_rads.decide, li_rads.Observation("CT/MRI", "cirrhosis", size, **features)

@@ -74,12 +74,15 @@ def overlap(found: Iterable[Hashable], true: Iterable[Hashable]) -> tuple[float,
 def tally(found: Iterable[tuple[str, Hashable]], true: Iterable[tuple[str, Hashable]]) -> Counts:
     """Counts by label of two multisets of (label, what is labelled)."""
     found, true = Counter(found), Counter(true)
-    both = found & true
-    labels = {label: None for label, _ in (*found, *true)}
-    return {
-        label: tuple(float(sum(n for (one, _), n in part.items() if one == label)) for part in (both, found, true))
-        for label in labels
-    }  # type: ignore[misc]
+    right, given, truly = (_by_label(part) for part in (found & true, found, true))
+    return {label: (right[label], given[label], truly[label]) for label in {**given, **truly}}
+
+
+def _by_label(pairs: Counter[tuple[str, Hashable]]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for (label, _), number in pairs.items():
+        sums[label] += number
+    return sums
 
 
 def words(text: str) -> list[str]:

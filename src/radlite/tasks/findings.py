@@ -1,15 +1,15 @@
 """Radiological findings in a text: which are named, denied or in doubt, and on which side. Words only, no weights.
 
 Denial and doubt follow NegEx (Chapman et al., J Biomed Inform 2001;34:301-310) and ConText (Harkema et al., J Biomed
-Inform 2009;42:839-851): words before or after a finding reach as far as the next conjunction or the end of the sentence.
+Inform 2009;42:839-851): words before or after a finding reach to the next conjunction or the end of the sentence.
 The classes are those of CheXpert (Irvin et al., AAAI 2019).
 """
 
 import bisect
 import functools
+import itertools
 import re
 import string
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -18,6 +18,8 @@ from radlite.sections import sections
 from radlite.tasks.abnormality import CLASSES
 
 State = Literal["positive", "negative", "uncertain"]
+_STATES: Final = ("positive", "uncertain", "negative")
+_Scope = Literal["positive", "negative", "uncertain", "unchanged", "past"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,15 @@ def states(text: str) -> dict[str, str]:
     Of several mentions positive wins over uncertain over negative. `No Finding` is positive, as in CheXpert, if nothing
     but devices is positive or uncertain; the text must deny a class, or call the study normal.
     """
-    return _states(findings(text))
+    said: dict[str, set[str]] = {}
+    for one in findings(text):
+        said.setdefault(one.name, set()).add(one.state)
+    result = {
+        name: next((state for state in _STATES if state in said.get(name, ())), "not mentioned") for name in CLASSES
+    }
+    others = {result[name] for name in CLASSES if name not in ("No Finding", "Support Devices")}
+    normal = not others & {"positive", "uncertain"} and ("negative" in others or "No Finding" in said)
+    return {**result, "No Finding": "positive" if normal else "not mentioned"}
 
 
 def finding_f1(candidate: str, reference: str) -> float:
@@ -86,89 +96,94 @@ def sentences(text: str) -> list[Source]:
     A line break ends a sentence unless it merely wraps the line. Abbreviations, decimals and list marks do not.
     """
     cuts = sorted({at for part in sections(text) for at in (part.start, part.body)} | {0, len(text)})
-    return [one for start, end in zip(cuts, cuts[1:], strict=False) for one in _cut(text, start, end)]
+    return [one for start, end in itertools.pairwise(cuts) for one in _cut(text, start, end)]
 
 
 def support(conclusion: str, report: str) -> Support:
     """Hold `conclusion` against the findings, sides and measurements of `report`."""
     found = _findings(report)
     claimed = _findings(conclusion, _usual_organ(_parsed(report)))
-    warnings = [*_doubts(claimed, found)]
+    named: dict[str, list[Finding]] = {}
+    for one in found:
+        named.setdefault(one.name, []).append(one)
+    warnings = [_doubt(one, named) for one in claimed if one.name != "No Finding"]
     if _measures(conclusion) - _measures(report):
         warnings.append("a number is not in the report")
-    return Support(_sources(conclusion, claimed, report, found), tuple(dict.fromkeys(warnings)))
+    return Support(_sources(conclusion, claimed, report, found), tuple(filter(None, dict.fromkeys(warnings))))
 
 
-# The lexicon: names to the words for them. A blank stands for blanks, a line break or a hyphen. An empty name takes words out
-# of consideration. With ? a finding is uncertain at most, with ! its denial is the finding, a bar gives two of them.
+# The lexicon: names to the words for them. A blank stands for blanks, a line break or a hyphen. An empty name takes words
+# out of consideration; ? makes a finding uncertain at most; with ! the denial is the finding; a bar gives two.
 
 _ZONE: Final = r"(?:lung|lobes?|lobar|lingula\w*|segment\w*|pulmonary)"
 _NODES: Final = r"(?:lymph )?nodes?"
 
 _LEXICON: Final = (
-    ("", r"""mass effect|body mass|fracture risk|(?:tracheal|airway|bronchial) collapse|
-        collapsed (?:gallbladder|(?:urinary )?bladder|stomach|bowel|colon|ivc)|
-        (?:contrast|vascular|arterial|venous|bowel) opacification|
+    ("", r"""mass effect|body mass|fracture risk|(?:tracheal|airway|bronchial) collapse|collapsed (?:gallbladder|
+        (?:urinary )?bladder|stomach|bowel|colon|ivc)|(?:contrast|vascular|arterial|venous|bowel) opacification|
         opacification of (?:the )?(?:\w+ ){0,2}(?:arter\w+|veins?|vessels?|aorta|bowel|colon|calyces|ureters?)|
-        (?:mastoid|sinus|ethmoid|maxillary|lens|corneal) opaci\w+|gram negative|chest port(?:able)?|
-        (?:soft tissue|subcutaneous|marrow|cerebral|vasogenic|cytotoxic|mesenteric|periportal|wall|scrotal|leg|ankle|
-        perilesional|peritumou?ral|pericholecystic|stromal|fat pad|body) o?edema"""),
+        (?:mastoid|sinus|ethmoid|maxillary|lens|corneal) opaci\w+|gram negative|chest port(?:able)?|(?:soft tissue|
+        subcutaneous|marrow|cerebral|vasogenic|cytotoxic|mesenteric|periportal|wall|scrotal|leg|ankle|perilesional|
+        peritumou?ral|pericholecystic|stromal|fat pad|body) o?edema"""),
     ("", r"(?:other|additional|further) (?:\w+ ){0,2}?(?:abnormalit(?:y|ies)|disease|process(?:es)?|findings?)"),
-    ("!No Finding", r"""(?:(?:acute|active|significant|relevant) (?:(?:cardiopulmonary|cardiothoracic|intrathoracic|thoracic|chest) )?|
-        (?:cardiopulmonary|cardiothoracic|intrathoracic|thoracic) )
-        (?:abnormalit(?:y|ies)|disease|process(?:es)?|findings?|patholog(?:y|ies))(?! (?:of|in|involving|at) (?!the (?:chest|thorax)))"""),
-    ("No Finding", r"""no abnormalit(?:y|ies)(?! (?:of|in|involving|at) (?!the (?:chest|thorax)))|
-        (?:normal|unremarkable) (?:(?:frontal|lateral|pa|ap|portable|and|two view|ct|mri?) ){0,3}(?:of the )?
-        (?:chest|study|exam(?:ination)?|radiographs?|x rays?|film|ct|scan)(?: of the chest)?(?! wall)|
-        (?:chest|study|exam(?:ination)?|radiographs?|x rays?|film|scan) (?:is|are|was) (?:entirely |otherwise )?
-        (?:normal|unremarkable|within normal limits|negative)(?! for)"""),
+    ("!No Finding", r"""(?:(?:acute|active|significant|relevant) (?:(?:cardiopulmonary|cardiothoracic|intrathoracic|
+        thoracic|chest) )?|(?:cardiopulmonary|cardiothoracic|intrathoracic|thoracic) )(?:abnormalit(?:y|ies)|disease|
+        process(?:es)?|findings?|patholog(?:y|ies))(?! (?:of|in|involving|at) (?!the (?:chest|thorax)))"""),
+    ("No Finding", r"""no abnormalit(?:y|ies)(?! (?:of|in|involving|at) (?!the (?:chest|thorax)))|(?:normal|
+        unremarkable) (?:(?:frontal|lateral|pa|ap|portable|and|two view|ct|mri?) ){0,3}(?:of the )?(?:chest|study|
+        exam(?:ination)?|radiographs?|x rays?|film|ct|scan)(?: of the chest)?(?! wall)|(?:chest|study|exam(?:ination)?|
+        radiographs?|x rays?|film|scan) (?:is|are|was) (?:entirely |otherwise )?(?:normal|unremarkable|
+        within normal limits|negative)(?! for)"""),
     ("Pneumothorax|Pleural Effusion", r"(?:hydro|ha?emo|pyo)pneumothora\w+"),
     ("pericardial effusion", r"pericardial (?:effusions?|fluid)|ha?emopericardium"),
-    ("joint effusion", r"(?:(?:knee|hip|elbow|ankle|shoulder|wrist) )?joint (?:effusions?|fluid)|(?:knee|hip|elbow|ankle) effusions?"),
+    ("joint effusion", r"""(?:(?:knee|hip|elbow|ankle|shoulder|wrist) )?joint (?:effusions?|fluid)|(?:knee|hip|elbow|
+        ankle) effusions?"""),
     ("middle ear effusion", r"(?:mastoid|middle ear) effusions?"),
-    ("Atelectasis", rf"""atelecta\w+|collapsed? (?:of )?(?:the )?(?:\w+ ){{0,3}}?{_ZONE}|
-        {_ZONE} (?:is |has |are )?collapsed?|collapse(?: consolidation)?"""),
-    ("Cardiomegaly", r"""cardiomegaly|cardiac enlargement|heart enlargement|
-        enlargement of (?:the )?(?:heart|cardiac silhouette)|enlarged (?:heart|cardiac (?:silhouette|shadow|contours?))"""),
+    ("Atelectasis", rf"""atelecta\w+|collapsed? (?:of )?(?:the )?(?:\w+ ){{0,3}}?{_ZONE}|{_ZONE} (?:is |has |
+        are )?collapsed?|collapse(?: consolidation)?"""),
+    ("Cardiomegaly", r"""cardiomegaly|cardiac enlargement|heart enlargement|enlargement of (?:the )?(?:heart|
+        cardiac silhouette)|enlarged (?:heart|cardiac (?:silhouette|shadow|contours?))"""),
     ("Cardiomegaly?", r"borderline (?:cardiac enlargement|enlarged heart|heart size|cardiac size|cardiomegaly)"),
     ("Enlarged Cardiomediastinum", r"""(?:cardio)?mediastinal (?:widening|enlargement|prominence)|
         widening of (?:the )?(?:superior |upper )?(?:mediastin\w+|cardiomediastin\w+)(?: silhouette| contours?)?|
         (?:widened|enlarged|prominent|broadened) (?:superior |upper )?(?:mediastinum|cardiomediastinum|
         (?:cardio)?mediastinal (?:silhouette|contours?|shadow))"""),
-    ("Lung Lesion", rf"""nodular (?:opacit(?:y|ies)|densit(?:y|ies)|lesions?)|mass like (?:opacit(?:y|ies)|consolidation)|
-        (?:lung|pulmonary) lesions?|cavitary lesions?|(?:bronchial|bronchogenic|lung) (?:carcinoma|cancer|neoplasm)"""),
+    ("Lung Lesion", r"""nodular (?:opacit(?:y|ies)|densit(?:y|ies)|lesions?)|mass like (?:opacit(?:y|ies)|
+        consolidation)|(?:lung|pulmonary) lesions?|cavitary lesions?|(?:bronchial|bronchogenic|lung) (?:carcinoma|
+        cancer|neoplasm)"""),
     ("Consolidation", r"consolidat\w+"),
-    ("Edema", r"""(?:(?:pulmonary|lung|interstitial|alveolar|cardiogenic) ){0,2}o?edema|
-        (?:pulmonary |central )?(?:vascular|venous) (?:congestion|engorgement|redistribution)|pulmonary congestion|
-        (?:congestive )?heart failure|chf|cardiac (?:decompensation|failure)|kerley(?: b)? lines|
-        cephali[sz]ation|(?:fluid|volume) overload"""),
+    ("Edema", r"""(?:(?:pulmonary|lung|interstitial|alveolar|cardiogenic) ){0,2}o?edema|(?:pulmonary |
+        central )?(?:vascular|venous) (?:congestion|engorgement|redistribution)|pulmonary congestion|
+        (?:congestive )?heart failure|chf|cardiac (?:decompensation|failure)|kerley(?: b)? lines|cephali[sz]ation|
+        (?:fluid|volume) overload"""),
     ("Fracture", r"""fractur\w+|compression deformit(?:y|ies)|(?:vertebra\w*|vertebral body) collapse|
         collapse of (?:the )?(?:\w+ )?vertebra\w*|broken ribs?"""),
     ("Fracture?", r"acute (?:osseous|bony|skeletal|bone) (?:abnormalit(?:y|ies)|findings?|injur(?:y|ies))"),
     ("Lung Opacity", r"""(?:air ?space|ground glass|interstitial|parenchymal)? ?(?:opaci\w+|infiltrat(?:es?|ions?))|
-        air ?space diseases?|ground glass(?: (?:attenuation|changes?))?|
-        (?:increased|prominent|coarse\w*|accentuated) (?:bilateral )?interstitial (?:lung )?(?:markings|pattern)|
-        reticul(?:ar|ation|onodular)(?: (?:pattern|markings|changes?|opacit(?:y|ies)))?"""),
+        air ?space diseases?|ground glass(?: (?:attenuation|changes?))?|(?:increased|prominent|coarse\w*|
+        accentuated) (?:bilateral )?interstitial (?:lung )?(?:markings|pattern)|reticul(?:ar|ation|
+        onodular)(?: (?:pattern|markings|changes?|opacit(?:y|ies)))?"""),
     ("pleural empyema|Pleural Effusion", r"(?:pleural )?empyemas?"),
     ("Pleural Effusion", r"""(?:pleural |parapneumonic |subpulmonic )?effusions?|pleural (?:space )?fluid|
         fluid in the (?:\w+ )?pleural (?:space|cavity)|hydrothora\w+|ha?emothora\w+|chylothora\w+"""),
     ("Pleural Effusion?", r"""blunt(?:ing|ed) (?:of )?(?:the )?(?:\w+ ){0,3}?(?:costophrenic|cp|
         costodiaphragmatic) (?:angles?|sulc(?:us|i)|recess(?:es)?)"""),
-    ("Pleural Other", r"""(?:pleural|pleuro ?parenchymal|biapical pleural|apical) (?:thickening|scar(?:ring|s)?|plaques?|
-        calcifications?|fibrosis|cap(?:s|ping)?|nodularity|based mass)|(?:thickening|thickened|calcified) (?:of )?(?:the )?
-        (?:\w+ )?pleura(?:l plaques?)?|fibrothora\w+"""),
-    ("Pneumonia", r"""(?:broncho|aspiration |lobar )?pneumonias?|pneumonic (?:infiltrat\w+|consolidation)|infectious process(?:es)?|
-        (?:pulmonary|lung|chest|lower respiratory(?: tract)?) infections?"""),
+    ("Pleural Other", r"""(?:pleural|pleuro ?parenchymal|biapical pleural|apical) (?:thickening|scar(?:ring|s)?|
+        plaques?|calcifications?|fibrosis|cap(?:s|ping)?|nodularity|based mass)|(?:thickening|thickened|
+        calcified) (?:of )?(?:the )?(?:\w+ )?pleura(?:l plaques?)?|fibrothora\w+"""),
+    ("Pneumonia", r"""(?:broncho|aspiration |lobar )?pneumonias?|pneumonic (?:infiltrat\w+|consolidation)|
+        infectious process(?:es)?|(?:pulmonary|lung|chest|lower respiratory(?: tract)?) infections?"""),
     ("Pneumothorax", r"pneumothora\w+|ptx"),
-    ("Support Devices", r"""(?:lines?(?: and | or |/| )tubes?|tubes?(?: and | or |/)lines?)|(?:support|indwelling|medical|monitoring) devices?|
-        (?:endotracheal|tracheostomy|nasogastric|orogastric|enteric|feeding|dobhoff|chest|thoracostomy|pigtail|et|ng|og|
-        ett|pleural) (?:tubes?|catheters?|drains?)|endotracheal airway|tracheostomy|ett|ngt|picc(?: lines?)?|
-        (?:central (?:venous )?|port a cath |swan ganz |pulmonary artery |dialysis |jugular |subclavian |(?:ij|ic|cv) )
-        (?:lines?|catheters?|access|cath)|cvc|port a cath|mediport|(?:chest |infusion )ports?|(?:dual chamber |cardiac |single chamber )?pacemakers?|
-        pacers?|icds?|aicd|(?:cardioverter )?defibrillators?|(?:pacer|pacemaker|pacing|icd) (?:leads?|wires?)|
-        (?:sternal|sternotomy|cerclage) wires?|(?:prosthetic|mechanical|bioprosthetic|artificial) (?:\w+ )?valves?|
-        valve (?:prosthes[ie]s|replacement)|intra aortic balloon pump|iabp|ecmo cannulas?|(?:spinal|orthopa?edic|fixation) hardware|
-        surgical drains?|stents?"""),
+    ("Support Devices", r"""(?:lines?(?: and | or |/| )tubes?|tubes?(?: and | or |/)lines?)|(?:support|indwelling|
+        medical|monitoring) devices?|(?:endotracheal|tracheostomy|nasogastric|orogastric|enteric|feeding|dobhoff|chest|
+        thoracostomy|pigtail|et|ng|og|ett|pleural) (?:tubes?|catheters?|drains?)|endotracheal airway|tracheostomy|ett|
+        ngt|picc(?: lines?)?|(?:central (?:venous )?|port a cath |swan ganz |pulmonary artery |dialysis |jugular |
+        subclavian |(?:ij|ic|cv) )(?:lines?|catheters?|access|cath)|cvc|port a cath|mediport|(?:chest |infusion )ports?|
+        (?:dual chamber |cardiac |single chamber )?pacemakers?|pacers?|icds?|aicd|(?:cardioverter )?defibrillators?|
+        (?:pacer|pacemaker|pacing|icd) (?:leads?|wires?)|(?:sternal|sternotomy|cerclage) wires?|(?:prosthetic|
+        mechanical|bioprosthetic|artificial) (?:\w+ )?valves?|valve (?:prosthes[ie]s|replacement)|
+        intra aortic balloon pump|iabp|ecmo cannulas?|(?:spinal|orthopa?edic|fixation) hardware|surgical drains?|
+        stents?"""),
     ("lymphadenopathy", rf"""(?:lymph)?adenopath\w+|lymph node enlargement|enlargement of (?:the )?(?:\w+ )?lymph nodes|
         (?:enlarged|pathologic(?:al)?(?:ly enlarged)?) (?:\w+ ){{0,3}}?{_NODES}"""),
     ("pulmonary embolism", r"""(?:pulmonary (?:arter(?:y|ial) )?|saddle )(?:thrombo ?)?embol\w+|pe|
@@ -185,8 +200,8 @@ _LEXICON: Final = (
     ("granuloma", r"granulomas?|granulomatous disease"),
     ("hyperinflation", r"hyper ?(?:inflat|expan)\w+"),
     ("coronary calcification", r"coronary (?:arter(?:y|ial) )?calcifi\w+|calcifi\w+ of the coronary arter\w+"),
-    ("aortic calcification", r"""(?:aortic|aorta)(?: (?:arch|knob|wall))? (?:calcifi\w+|atheroscleros\w+)|calcifi\w+ of the (?:\w+ )?
-        aort(?:a|ic)(?: arch)?|calcified aort\w+"""),
+    ("aortic calcification", r"""(?:aortic|aorta)(?: (?:arch|knob|wall))? (?:calcifi\w+|atheroscleros\w+)|
+        calcifi\w+ of the (?:\w+ )?aort(?:a|ic)(?: arch)?|calcified aort\w+"""),
     ("atherosclerosis", r"atherosclero\w+|atheroma\w*"),
     ("aneurysm", r"(?:(?:aortic|cerebral|abdominal aortic) )?(?:pseudo)?aneurysm\w*"),
     ("dissection", r"(?:aortic |arterial )?dissections?"),
@@ -195,19 +210,21 @@ _LEXICON: Final = (
     ("tumor in vein", r"tumou?r in vein|tumou?r thromb\w+"),
     ("thrombus", r"thromb(?:us|i|osis)"),
     ("stenosis", r"(?:(?:coronary|carotid|renal artery|luminal) )?stenos[ie]s"),
-    ("spinal canal stenosis", r"(?:spinal|central|canal|foraminal|neural foraminal)(?: canal)? (?:stenos[ie]s|narrowing)"),
+    ("spinal canal stenosis", r"""(?:spinal|central|canal|foraminal|neural foraminal)(?: canal)? (?:stenos[ie]s|
+        narrowing)"""),
     ("disc herniation", r"dis[ck] (?:herniation|protrusion|extrusion|bulg\w+)s?|herniated dis[ck]s?|bulging dis[ck]s?"),
     ("hiatal hernia", r"hiat(?:al|us) hernias?"),
     ("hernia", r"(?:(?:inguinal|umbilical|ventral|femoral|incisional) )?hernias?"),
-    ("degenerative change", r"degenerative (?:\w+ )?(?:changes?|disease)|osteophyt\w+|spondylos[ie]s|osteoarthritis|arthrosis"),
+    ("degenerative change", r"""degenerative (?:\w+ )?(?:changes?|disease)|osteophyt\w+|spondylos[ie]s|osteoarthritis|
+        arthrosis"""),
     ("dislocation", r"(?:sub)?luxations?|dislocat\w+"),
     ("ligament tear", r"(?:ligament|acl|pcl|mcl|meniscal|menisc\w+|tendon|rotator cuff|labral) (?:tears?|ruptures?)"),
     ("osteomyelitis", r"osteomyelitis"),
     ("spondylodiscitis", r"(?:spondylo)?dis[ck]itis"),
     ("scoliosis", r"(?:kypho)?scolio\w+"),
     ("osteopenia", r"osteopeni[ac]|osteoporo\w+|deminerali[sz]ation"),
-    ("intracranial hemorrhage", r"""(?:intracranial|intracerebral|intraparenchymal|subdural|epidural|subarachnoid|intraventricular|
-        cerebral|brain) (?:ha?emorrhages?|ha?ematomas?|bleed(?:ing|s)?)"""),
+    ("intracranial hemorrhage", r"""(?:intracranial|intracerebral|intraparenchymal|subdural|epidural|subarachnoid|
+        intraventricular|cerebral|brain) (?:ha?emorrhages?|ha?ematomas?|bleed(?:ing|s)?)"""),
     ("hemorrhage", r"ha?emorrhag\w+|active (?:bleeding|extravasation)"),
     ("hematoma", r"ha?ematomas?"),
     ("infarct", r"infarct\w*|(?:acute |territorial )?ischa?emi[ac]|strokes?"),
@@ -220,17 +237,19 @@ _LEXICON: Final = (
     ("cholecystitis", r"cholecystitis"),
     ("gallstones", r"gallstones?|cholelithiasis|biliary calcul(?:us|i)|stones? in the gallbladder"),
     ("choledocholithiasis", r"choledocholithiasis|(?:common )?bile duct stones?"),
-    ("biliary dilatation", r"(?:biliary|bile duct|intrahepatic duct(?:al)?)(?: ductal?)? dilat\w+|dilated (?:common )?bile ducts?"),
+    ("biliary dilatation", r"""(?:biliary|bile duct|intrahepatic duct(?:al)?)(?: ductal?)? dilat\w+|
+        dilated (?:common )?bile ducts?"""),
     ("gallbladder wall thickening", r"gallbladder wall thickening|thicken\w+ (?:of the )?gallbladder wall"),
     ("pancreatitis", r"pancreatitis"),
     ("colitis", r"colitis"),
     ("enteritis", r"enteritis|ileitis"),
     ("pyelonephritis", r"pyelonephritis"),
     ("hydronephrosis", r"(?:uretero)?hydro(?:uretero)?(?:nephrosis|ureter)|pelvicaliectasis|caliectasis"),
-    ("urinary stone", r"""(?:nephro|uro|uretero)lithiasis|(?:kidney|renal|ureter(?:al|ic)?|
-        bladder|urinary) (?:stones?|calcul(?:us|i))"""),
+    ("urinary stone", r"""(?:nephro|uro|uretero)lithiasis|(?:kidney|renal|ureter(?:al|ic)?|bladder|urinary) (?:stones?|
+        calcul(?:us|i))"""),
     ("bowel obstruction", r"(?:(?:small|large) )?bowel obstructions?|sbo|(?:paralytic |adynamic )?ileus"),
-    ("free air", r"pneumoperitoneum|free (?:(?:intra )?(?:peritoneal|abdominal) )?(?:air|gas)|perforat(?:ion|ed viscus)"),
+    ("free air", r"""pneumoperitoneum|free (?:(?:intra )?(?:peritoneal|abdominal) )?(?:air|gas)|perforat(?:ion|
+        ed viscus)"""),
     ("ascites", r"ascites|free (?:(?:pelvic|intra ?peritoneal|abdominal|peritoneal) )?fluid"),
     ("abscess", r"abscess(?:es)?"),
     ("fatty liver", r"(?:hepatic )?steatosis|fatty (?:liver|infiltration of the liver)|steatohepatitis"),
@@ -249,8 +268,9 @@ _LEXICON: Final = (
 _OF_AN_ORGAN: Final = {"nodule", "mass", "lesion", "cyst", "metastasis", "tumor"}
 """Findings that belong to an organ: `liver metastasis`. In the lung, nodules, masses and tumors are `Lung Lesion`."""
 _ORGANS: Final = {
-    "lung": r"""lungs?|pulmonary|(?:upper|middle|lower) (?:zone|lobe)s?|lingula\w*|peri ?hilar|hilar|basilar|bronch\w+|chest|
-        thora(?:x|cic)|pleural?|fleischner""",
+    "lung": r"""lungs?|pulmonary|(?:upper|middle|lower) (?:zone|lobe)s?|lingula\w*|peri ?hilar|hilar|basilar|bronch\w+|
+        pleural?|fleischner""",
+    "chest": r"chest|thora(?:x|cic)",
     "liver": r"liver|hepatic|intrahepatic|segment (?:[1-8]|iv[ab]?|v?i{1,3}|v)", "kidney": r"kidneys?|renal",
     "adrenal": r"adrenals?", "pancreas": r"pancrea\w+", "spleen": r"spleen|splenic",
     "thyroid": r"thyroid|isthmus", "breast": r"breasts?|mammar\w+|mammogra\w+", "ovary": r"ovar(?:y|ies|ian)|adnexal?",
@@ -262,16 +282,18 @@ _ORGANS: Final = {
 }  # fmt: skip
 
 _HEART: Final = r"heart(?: size)?|cardiac (?:silhouette|size|shadow|contours?)"
-_BOTH: Final = r"""cardiomediastinal (?:silhouette|contours?|size)|cardiomediastinum|
-    (?:cardiac|heart)(?: and|,|/) (?:superior )?mediastin(?:al|um)(?: (?:silhouettes?|contours?))?"""
+_BOTH: Final = r"""cardiomediastinal (?:silhouette|contours?|size)|cardiomediastinum|(?:cardiac|heart)(?: and|,|
+        /) (?:superior )?mediastin(?:al|um)(?: (?:silhouettes?|contours?))?"""
 _CHAMBERS: Final = ("Cardiomegaly", "Enlarged Cardiomediastinum")
 # Anatomy: what it is called, what it has if it is enlarged or blunted, and what it is free of if it is normal or clear.
 _ANATOMY: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] = (
     (_BOTH, ("Enlarged Cardiomediastinum",), _CHAMBERS),
     (_HEART, ("Cardiomegaly",), ("Cardiomegaly",)),
-    (r"mediastinum|mediastinal (?:and hilar )?(?:silhouettes?|contours?|width|structures)", _CHAMBERS[1:], _CHAMBERS[1:]),
+    (r"""mediastinum|mediastinal (?:and hilar )?(?:silhouettes?|contours?|width|
+        structures)""", _CHAMBERS[1:], _CHAMBERS[1:]),
     (r"lungs|lung (?:fields?|parenchyma|bases)|(?:left|right) lung", (), ("Consolidation", "Lung Opacity")),
-    (r"(?:costophrenic|cp) (?:angles?|sulc(?:us|i))|pleural (?:spaces?|recess(?:es)?)", ("Pleural Effusion",), ("Pleural Effusion",)),
+    (r"""(?:costophrenic|cp) (?:angles?|sulc(?:us|i))|pleural (?:spaces?|
+        recess(?:es)?)""", ("Pleural Effusion",), ("Pleural Effusion",)),
     (r"bones|bony (?:structures|thorax)|osseous structures|ribs|skeleton", (), ("Fracture",)),
     (r"lymph nodes", ("lymphadenopathy",), ("lymphadenopathy",)),
     (r"liver", ("hepatomegaly",), ()), (r"spleen", ("splenomegaly",), ("splenomegaly",)),
@@ -283,8 +305,10 @@ _ANATOMY: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] = (
 _VERB: Final = (
     r"(?:is|are|was|were|has|have|had|be|being|been|remains?|appears?|seems?|looks?|shows?|showed|demonstrates?)"
 )
-_SEEN: Final = r"(?:seen|identified|visuali[sz]ed|demonstrated|evident|appreciated|present|detected|noted|found|observed|apparent|shown)"
-_ADVERB: Final = r"(?:(?:definitely|clearly|currently|now|longer|entirely|completely|definitively|fully|since|interval|confidently|totally|reliably) ){0,2}"
+_SEEN: Final = r"""(?:seen|identified|visuali[sz]ed|demonstrated|evident|appreciated|present|detected|noted|found|
+        observed|apparent|shown)"""
+_ADVERB: Final = r"""(?:(?:definitely|clearly|currently|now|longer|entirely|completely|definitively|fully|since|
+        interval|confidently|totally|reliably) ){0,2}"""
 _CHANGED: Final = (
     r"(?:unchanged|stable|increas\w+|decreas\w+|improv\w+|worse\w*|larger|smaller|new|persistent|redemonstrated)"
 )
@@ -294,40 +318,47 @@ _NOUN: Final = (
 
 # Of two that begin at one place the first wins.
 _CUES: Final = {
-    "pseudo": rf"""(?:no|without|not)(?: (?:a|any|significant|significantly|substantial|substantially|appreciable|appreciably|definite|
-        interval|relevant|major|real|further|notable|clear|obvious|short|term|acute)){{0,3}} (?:{_NOUN}|changed)(?: (?:in|of|from|to))?|
-        not (?:only|necessarily|well|fully|adequately|completely|clearly|optimally)(?: {_SEEN}| evaluated| assessed| included| imaged)?|
-        (?:{_VERB} ){{0,3}}(?:almost|nearly|partially|partly|incompletely|largely|mostly|not)(?: completely| entirely| fully)?
-        (?: (?:{_VERB}))?(?: (?:resolved|cleared))|
-        (?:partial|near|incomplete|nearly complete|near complete) (?:resolution|clearing) of|no doubt|no \d+""",
-    "doubted": rf"""(?:{_VERB} |can |could ){{0,3}}(?:not |cannot |can't |couldn't )(?:be )?{_ADVERB}(?:be )?{_ADVERB}(?:excluded|ruled out)(?! by)|
-        (?:{_VERB} ){{1,3}}(?:difficult|hard) to exclude|(?:{_VERB} |may be |might be |could be ){{1,3}}(?:also |still )?(?:possible|probable|suspected|likely|
-        questioned|questionable|suggested|considered|in question|favou?red|equivocal)(?= ?(?:[.,;:)]|$|in |on |at |and |but |given |due |because ))|
-        (?:may|might|could) be {_SEEN}|in (?:the |a )?differential|not excluded|not ruled out|
-        is (?:a )?(?:consideration|possibility)|should be considered|\?""",
-    "absent": rf"""(?:(?:that|which) )?(?:{_VERB} |can |could |do |does ){{0,3}}(?:not |cannot |no longer )(?:be )?{_ADVERB}(?:be )?{_ADVERB}{_SEEN}|
-        (?:{_VERB} ){{0,3}}(?:(?:completely|fully|now|since|entirely) ){{0,3}}(?:resolved|cleared|disappeared|vanished)|
-        (?:{_VERB} ){{1,3}}(?:now |completely |been ){{0,3}}(?:absent|excluded|ruled out|unlikely|negative|denied|gone|removed)|
-        (?:{_VERB} ){{0,3}}(?:less|un)likely(?= ?(?:[.,;:)]|$))|[:=-] ?(?:none|no|absent|negative|nil|not {_SEEN})(?= ?(?:[.,;)]|$))""",
+    "pseudo": rf"""(?:no|without|not)(?: (?:a|any|significant|significantly|substantial|substantially|appreciable|
+        appreciably|definite|interval|relevant|major|real|further|notable|clear|obvious|short|term|
+        acute)){{0,3}} (?:{_NOUN}|changed)(?: (?:in|of|from|to))?|not (?:only|necessarily|well|fully|adequately|
+        completely|clearly|optimally)(?: {_SEEN}| evaluated| assessed| included| imaged)?|(?:{_VERB} ){{0,3}}(?:almost|
+        nearly|partially|partly|incompletely|largely|mostly|
+        not)(?: completely| entirely| fully)?(?: (?:{_VERB}))?(?: (?:resolved|cleared))|(?:partial|near|incomplete|
+        nearly complete|near complete) (?:resolution|clearing) of|no doubt|no \d+""",
+    "doubted": rf"""(?:{_VERB} |can |could ){{0,3}}(?:not |cannot |can't |
+        couldn't )(?:be )?{_ADVERB}(?:be )?{_ADVERB}(?:excluded|ruled out)(?! by)|(?:{_VERB} ){{1,3}}(?:difficult|
+        hard) to exclude|(?:{_VERB} |may be |might be |could be ){{1,3}}(?:also |still )?(?:possible|probable|suspected|
+        likely|questioned|questionable|suggested|considered|in question|favou?red|equivocal)(?= ?(?:[.,;:)]|$|in |on |
+        at |and |but |given |due |because ))|(?:may|might|could) be {_SEEN}|in (?:the |a )?differential|not excluded|
+        not ruled out|is (?:a )?(?:consideration|possibility)|should be considered|\?""",
+    "absent": rf"""(?:(?:that|which) )?(?:{_VERB} |can |could |do |does ){{0,3}}(?:not |cannot |
+        no longer )(?:be )?{_ADVERB}(?:be )?{_ADVERB}{_SEEN}|(?:{_VERB} ){{0,3}}(?:(?:completely|fully|now|since|
+        entirely) ){{0,3}}(?:resolved|cleared|disappeared|vanished)|(?:{_VERB} ){{1,3}}(?:now |completely |
+        been ){{0,3}}(?:absent|excluded|ruled out|unlikely|negative|denied|gone|removed)|(?:{_VERB} ){{0,3}}(?:less|
+        un)likely(?= ?(?:[.,;:)]|$))|[:=-] ?(?:none|no|absent|negative|nil|not {_SEEN})(?= ?(?:[.,;)]|$))""",
     "kept": rf"{_VERB}(?: been)?(?: \w+ly)? {_CHANGED}|persists?|persisted|again {_SEEN}",
-    "doubt": rf"""(?:can ?not|can't|could not|does not|do not|difficult to|hard to|not)(?: \w+ly)? (?:exclude|rule out)|(?:to )?exclude|
-        rules? out|r/o|possib(?:le|ly|ility of)|probab(?:le|ly)|presum(?:ed|ably|ptive)|potential(?:ly)?|
-        (?:may|might|could)(?: (?:also|well|possibly|potentially))? (?:be|represent|reflect|indicate|suggest|relate to|correspond to|have|
-        contain|signify)(?: due to)?|suspect(?:ed|s)?|suspicion (?:of|for)|suspicious (?:for|of)|
-        concern(?:ing)? (?:for|of)|worrisome for|suggest(?:s|ed|ing)?(?: of)?|suggestive(?: of)?|
-        (?:most |more |less )?likely|question(?:able|ed)?(?: of)?|equivocal(?: for)?|indeterminate for|favou?r(?:s|ed|ing)?|
-        differential(?: diagnos[ie]s| considerations?)?(?: includes?| is| are)?|query|cannot be certain|borderline""",
-    "denial": rf"""no(?: (?:\w+ )?(?:evidence|signs?|features|findings|indication)(?: of| for)?)?|not|without|w/o|none|denies|neither|
-        absen(?:ce|t)(?: of)?|free (?:of|from)|clear of|negative for|lack(?:s|ing)?(?: of)?|(?:interval |complete )?(?:resolution|clearing) of|
-        resolved|ruled out|excludes?|excluded|fails? to \w+|rather than|instead of|(?:interval )?removal of|unlikely""",
-    "past": r"""(?:past )?(?:medical )?(?:history|hx)(?: (?:of|includes?))?|h/o|status post|s/p|post(?:operative)? (?:treatment|therapy) (?:of|for)|
-        (?:prior|previous|former)(?! (?:stud|exam|radiogra|ct|mr|x|film|report|chest|imag|ultra|and|scan|mammo|on|to|from|comparison))|
-        evaluat\w+ for|assess(?:ment)? for|screen(?:ing)? for|in case of""",
-    "stop": r"""but|however|although|though|except(?:ing)?(?: for)?|yet|nevertheless|nonetheless|whereas|while|apart from|aside from|
-        other than|besides|with the exception of|which|because|due to|secondary to|related to|in the setting of|given|
-        there (?:is|are|was|were|has been|have been)|and (?:the|there|a|an)|;""",
-    "amount": rf"""\d+(?:\.\d+)? ?[mc]m|small|tiny|trace|mild|minimal|minor|moderate|severe|large|extensive|marked|multiple|several|few|scattered|
-        patchy|subtle|again|continued|residual|{_CHANGED}""",
+    "doubt": r"""(?:can ?not|can't|could not|does not|do not|difficult to|hard to|not)(?: \w+ly)? (?:exclude|rule out)|
+        (?:to )?exclude|rules? out|r/o|possib(?:le|ly|ility of)|probab(?:le|ly)|presum(?:ed|ably|ptive)|
+        potential(?:ly)?|(?:may|might|could)(?: (?:also|well|possibly|potentially))? (?:be|represent|reflect|indicate|
+        suggest|relate to|correspond to|have|contain|signify)(?: due to)?|suspect(?:ed|s)?|suspicion (?:of|for)|
+        suspicious (?:for|of)|concern(?:ing)? (?:for|of)|worrisome for|suggest(?:s|ed|ing)?(?: of)?|suggestive(?: of)?|
+        (?:most |more |less )?likely|question(?:able|ed)?(?: of)?|equivocal(?: for)?|indeterminate for|favou?r(?:s|ed|
+        ing)?|differential(?: diagnos[ie]s| considerations?)?(?: includes?| is| are)?|query|cannot be certain|
+        borderline""",
+    "hint": r"to (?:suggest|indicate|represent)",
+    "denial": r"""no(?: (?:\w+ )?(?:evidence|signs?|features|findings|indication)(?: of| for)?)?|not|without|w/o|none|
+        denies|neither|absen(?:ce|t)(?: of)?|free (?:of|from)|clear of|negative for|lack(?:s|ing)?(?: of)?|(?:interval |
+        complete )?(?:resolution|clearing) of|resolved|ruled out|excludes?|excluded|fails? to \w+|rather than|
+        instead of|(?:interval )?removal of|unlikely""",
+    "past": r"""(?:past )?(?:medical )?(?:history|hx)(?: (?:of|includes?))?|h/o|status post|s/p|
+        post(?:operative)? (?:treatment|therapy) (?:of|for)|(?:prior|previous|former)(?! (?:stud|exam|radiogra|ct|mr|x|
+        film|report|chest|imag|ultra|and|scan|mammo|on|to|from|comparison))|evaluat\w+ for|assess(?:ment)? for|
+        screen(?:ing)? for|in case of""",
+    "stop": r"""but|however|although|though|except(?:ing)?(?: for)?|yet|nevertheless|nonetheless|whereas|while|
+        apart from|aside from|other than|besides|with the exception of|which|because|due to|secondary to|related to|
+        in the setting of|given|there (?:is|are|was|were|has been|have been)|and (?:the|there|a|an)|;""",
+    "amount": rf"""\d+(?:\.\d+)? ?[mc]m|small|tiny|trace|mild|minimal|minor|moderate|severe|large|extensive|marked|
+        multiple|several|few|scattered|patchy|subtle|again|continued|residual|{_CHANGED}""",
     "verb": rf"(?:that|which) {_VERB}|{_VERB}",
     "versus": r"versus|vs\.?",
     "or": r"and/or|or|nor", "and": r"and|as well as|plus|&",
@@ -420,8 +451,8 @@ _BOTH_SIDES: Final = r"""(?P<bilateral>bilateral(?:ly)?|both|bi ?(?:basilar|basa
 _SIDE_WORD: Final = _pattern(rf"{_WHOLE}(?:{_BOTH_SIDES}|(?P<left>left|lt)|(?P<right>right(?! clinical)|rt)){_WHOLE}")
 _SIDE: Final = re.compile(_SIDE_WORD)
 _SIDE_AFTER: Final = re.compile(
-    rf"""[^,;]{{0,40}}?\b(?:(?:in|at|on|of|within|along|throughout|overlying|involving)\s(?:(?!and\b|with\b)\w+\W+){{0,3}}?
-    |(?=bilateral)){_SIDE_WORD}""",
+    rf"""[^,;]{{0,40}}?\b(?:(?:in|at|on|of|within|along|throughout|overlying|involving)\s
+    (?:(?!(?:and|with)\b)\w+\W+){{0,3}}?|(?=bilateral)){_SIDE_WORD}""",
     re.VERBOSE,
 )
 
@@ -431,7 +462,8 @@ _FORWARD: Final = re.compile(
     (?=(?:[\s,/:()-]{{1,3}}+(?!{_BARRED})\w++){{0,5}}?[\s:,)-]{{0,3}}+(?:{_VERB}\s)?
     (?P<words>(?:(?!{_BARRED})\w++\s){{0,4}}?
     (?:(?P<doubtful>(?:upper[ ](?:limits?[ ](?:of[ ])?)?|top[ -])normal|borderline)
-    |(?P<normal>normal|unremarkable|within[ ]normal[ ]limits|clear|intact|sharp|preserved|not[ ](?:\w+[ ])?(?:enlarged|widened|blunted))
+    |(?P<normal>normal|unremarkable|within[ ]normal[ ]limits|clear|intact|sharp|preserved
+        |not[ ](?:\w+[ ])?(?:enlarged|widened|blunted))
     |(?P<changed>enlarged?(?:ment)?|widen(?:ed|ing)|prominent|dilated|blunted)))\b)""",
     re.VERBOSE,
 )
@@ -465,12 +497,15 @@ _PLAIN: Final = str.maketrans("\u0130\u2010\u2011\u2012\u2013\u00a0\u2009\u202f\
 
 def _background(text: str) -> list[tuple[int, int]]:
     """Where the text says why and how the study was done; each such section ends at a blank line."""
-    parts = (part for part in sections(text) if part.name in ("exam", "indication", "technique", "comparison"))
-    return [(part.start, found.end() if (found := _PARAGRAPH.match(text, part.body, part.end)) else part.end)
-            for part in parts]  # fmt: skip
+    result = []
+    for part in sections(text):
+        if part.name in ("exam", "indication", "technique", "comparison"):
+            blank = _BLANK_LINE.search(text, part.body, part.end)
+            result.append((part.start, blank.end() if blank else part.end))
+    return result
 
 
-_PARAGRAPH: Final = re.compile(r"\s*+(?:[^\n]++\n(?!\s*\n))*+[^\n]*+")
+_BLANK_LINE: Final = re.compile(r"\S[^\S\n]*+\n[^\S\n]*+\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,16 +537,16 @@ def _items(folded: str, sentence: Source) -> Iterator[_Item]:
 
 
 def _usual_organ(parsed: list[tuple[Source, list[_Item]]]) -> str:
-    """The organ that a text names most; the lung if none."""
-    named = Counter(item.name for _, items in parsed for item in items if item.kind == "organ")
-    return named.most_common(1)[0][0] if named else "lung"
+    """The organ that a text names first, as that is what was examined; the lung if none."""
+    named = (item.name for _, items in parsed for item in items if item.kind == "organ")
+    return next(named, "lung").replace("chest", "lung")
 
 
 def _named(folded: str, sentence: Source, items: list[_Item], usual: str) -> Iterator[Finding]:
     scoped = _scoped(items)
     if not scoped:
         return
-    organs = [(item.start, item.name) for item in items if item.kind == "organ"]
+    organs = [(item.start, item.name) for item in items if item.kind == "organ" and item.name != "chest"]
     for (number, state), side in zip(scoped.items(), _sided(folded, sentence, items), strict=True):
         item = items[number]
         if state != "past":
@@ -521,13 +556,12 @@ def _named(folded: str, sentence: Source, items: list[_Item], usual: str) -> Ite
                     yield Finding(whole, meant, side, item.start, item.end)
 
 
-def _meant(name: str, state: State) -> State | None:
+def _meant(name: str, state: _Scope) -> State | None:
     if name.startswith("!"):
         return "positive" if state == "negative" else None
-    return "uncertain" if name.endswith("?") and state == "positive" else state
-
-
-_Scope = Literal["positive", "negative", "uncertain", "past"]
+    if state == "positive":
+        return "uncertain" if name.endswith("?") else state
+    return state if state in ("negative", "uncertain") else None
 
 
 @dataclass(slots=True)
@@ -553,7 +587,7 @@ class _Clause:
     def finding(self, number: int, item: _Item, items: list[_Item]) -> None:
         if self.verb:
             self.close()
-        self.found[number] = self.before
+        self.found[number] = "positive" if self.before == "unchanged" else self.before
         if self.either is not None and self.before == "positive" and items[self.either].name != item.name:
             self.found[self.either] = self.found[number] = "uncertain"
         self.either, self.named = None, True
@@ -572,7 +606,7 @@ class _Clause:
         """Words that say something of the findings before them, or, without any, of those that follow."""
         if self.before == "negative" and not self.joined and self.clause:
             return
-        targets = self.recent if self.joined and self.before != "positive" else self.clause
+        targets = self.recent if self.joined and self.before in ("negative", "uncertain") else self.clause
         self.found.update(dict.fromkeys(targets, state))
         self.turn("positive" if targets else state)
         self.close()
@@ -594,13 +628,18 @@ def _scoped(items: list[_Item]) -> dict[int, _Scope]:
         match item.kind:
             case "finding":
                 at.finding(number, item, items)
-            case "pseudo" | "stop":
+            case "pseudo":
+                at.turn("unchanged")
+                at.close()
+            case "stop":
                 at.turn("positive")
                 at.close()
             case "denial":
                 at.turn("negative")
                 at.close()
             case "doubt" if at.before not in ("negative", "past") or at.named:
+                at.turn("uncertain")
+            case "hint" if at.before == "positive":
                 at.turn("uncertain")
             case "past":
                 at.turn("past")
@@ -642,12 +681,11 @@ def _sided(folded: str, sentence: Source, items: list[_Item]) -> Iterator[str]:
     begin, taken = sentence.start, False
     for item in items:
         if item.kind == "finding":
-            sides = [one.lastgroup for one in _SIDE.finditer(folded, max(begin, item.start - 120), item.start)]
-            if not sides:
-                end = bounds[bisect.bisect(bounds, item.start)] if bounds[-1] > item.start else sentence.end
-                after = _SIDE_AFTER.match(folded, item.end, max(item.end, end))
-                sides = [after.lastgroup] if after else []
-            yield ("bilateral" if len(set(sides)) > 1 else sides[0] or "") if sides else ""
+            # The bound keeps the work linear where a sentence is endless.
+            before = {one.lastgroup for one in _SIDE.finditer(folded, max(begin, item.start - 120), item.start)}
+            after = _SIDE_AFTER.match(folded, item.end, bounds[bisect.bisect(bounds, item.start)])
+            sides = before or {after.lastgroup if after else ""}
+            yield "bilateral" if len(sides) > 1 else str(*sides)
         if item.kind in _BOUNDS or (taken and item.kind in ("and", "or")):
             begin, taken = item.end, item.kind == "finding"
 
@@ -700,19 +738,6 @@ def _all(names: Iterable[str], state: State, said: str, start: int, end: int) ->
     return (Finding(name, state, (side and side.lastgroup) or "", start, end) for name in names)
 
 
-def _states(found: list[Finding]) -> dict[str, str]:
-    said: dict[str, set[str]] = {}
-    for one in found:
-        said.setdefault(one.name, set()).add(one.state)
-    order = ("positive", "uncertain", "negative")
-    result = {
-        name: next((state for state in order if state in said.get(name, ())), "not mentioned") for name in CLASSES
-    }
-    others = {result[name] for name in CLASSES if name not in ("No Finding", "Support Devices")}
-    normal = not others & {"positive", "uncertain"} and ("negative" in others or "No Finding" in said)
-    return {**result, "No Finding": "positive" if normal else "not mentioned"}
-
-
 def _sides(found: list[Finding]) -> dict[tuple[str, State], set[str]]:
     """The sides of each finding and state; an empty one if no mention says any."""
     result: dict[tuple[str, State], set[str]] = {}
@@ -735,11 +760,14 @@ def _agreeing(one: set[str], other: set[str]) -> int:
 _END: Final = re.compile(
     r"""(?P<stop>[.!?]++["')\]]*+)(?:(?=\s|\Z)|(?<=[a-z)][.])(?=[A-Z][a-z]))|(?P<line>(?:\r\n?|\n)\s*+)"""
 )
-_SHORT: Final = re.compile(
-    r"""(?<!\w)(?:(?:dr|prof|mr|mrs|ms|vs|e\.?g|i\.?e|cf|approx|figs?|st)\.
-    |(?:cm|mm|ml|no|nr|ser|im|img|max|min|avg|ca|incl|resp|diam|lat|post|ant|sup|inf|bilat|est|p\.a|a\.p)\.(?=\s*[a-z0-9]))""",
-    re.IGNORECASE | re.VERBOSE,
+_TITLE: Final = re.compile(
+    r"(?<!\w)(?:(?:dr|prof)\.\s\w|dr|prof|mr|mrs|ms|vs|e\.?g|i\.?e|cf|approx|figs?|st)\.\Z", re.IGNORECASE
 )
+_SHORT: Final = re.compile(
+    r"(?<!\w)(?:cm|mm|ml|no|nr|ser|im|img|max|min|avg|ca|incl|resp|diam|lat|post|ant|sup|inf|bilat|est)\.\Z",
+    re.IGNORECASE,
+)
+"""Abbreviations that may also end a sentence."""
 _MARK: Final = re.compile(r"\W*(?:\d{1,2}\.)?")
 _WRAP: Final = re.compile(r"(?:[^.:;!?\s]|,)[ \t]*\Z")
 
@@ -760,8 +788,9 @@ def _within(text: str, begin: int, stop: re.Match[str]) -> bool:
         return True
     if stop["stop"] != ".":
         return False
-    word = max(begin, text.rfind(" ", max(begin, stop.start() - 8), stop.start()) + 1)
-    return bool((short := _SHORT.match(text, word)) and short.end() == stop.end())
+    said, following = text[max(begin, stop.start() - 10) : stop.end()], text[stop.end() + 1 : stop.end() + 2]
+    goes_on = following.islower() or following.isdigit()
+    return bool(_TITLE.search(said) or (goes_on and _SHORT.search(said)))
 
 
 def _wrapped(text: str, begin: int, line: re.Match[str]) -> bool:
@@ -780,12 +809,6 @@ def _stripped(text: str, start: int, end: int) -> Iterator[Source]:
 
 # Conclusions held against a report.
 
-_UNKNOWN: Final = "names a finding that the report does not"
-_DENIED: Final = "calls positive what the report denies"
-_MISSED: Final = "denies what the report calls positive"
-_SIDE_DIFFERS: Final = "a side differs from the report"
-_NUMBER: Final = "a number is not in the report"
-
 _IMPLIED: Final = {
     "Lung Opacity": ("Consolidation", "Pneumonia", "Atelectasis", "Edema", "Lung Lesion"),
     "Consolidation": ("Pneumonia",),
@@ -794,35 +817,31 @@ _IMPLIED: Final = {
 """What makes a finding true without its name, by the hierarchy of CheXpert's classes."""
 
 
-def _doubts(claimed: list[Finding], found: list[Finding]) -> Iterator[str]:
-    named: dict[str, list[Finding]] = {}
-    for one in found:
-        named.setdefault(one.name, []).append(one)
-    for one in (one for one in claimed if one.name != "No Finding"):
-        same = named.get(one.name, [])
-        present = [
-            other
-            for name in (one.name, *_IMPLIED.get(one.name, ()))
-            for other in named.get(name, ())
-            if other.state != "negative"
-        ]
-        if one.state == "negative":
-            if same and all(
-                other.state == "positive" and _agreeing(_each(one.side), _each(other.side)) for other in same
-            ):
-                yield _MISSED
-        elif not present:
-            yield _DENIED if same and one.state == "positive" else _UNKNOWN
-        else:
-            sides = {side for other in present for side in _each(other.side)}
-            if one.side and "" not in sides and not _each(one.side) <= sides:
-                yield _SIDE_DIFFERS
+def _doubt(claim: Finding, found: dict[str, list[Finding]]) -> str:
+    """What speaks against a claim, given the findings of the report by name; nothing if nothing does."""
+    same = found.get(claim.name, [])
+    if claim.state == "negative":
+        missed = bool(same) and all(one.state == "positive" and _on_one_side(claim, one) for one in same)
+        return "denies what the report calls positive" if missed else ""
+    names = (claim.name, *_IMPLIED.get(claim.name, ()))
+    present = [one for name in names for one in found.get(name, ()) if one.state != "negative"]
+    if not present:
+        denied = same and claim.state == "positive"
+        return "calls positive what the report denies" if denied else "names a finding that the report does not"
+    sides = {side for one in present for side in _each(one.side)}
+    differs = claim.side and "" not in sides and not _each(claim.side) <= sides
+    return "a side differs from the report" if differs else ""
+
+
+def _on_one_side(one: Finding, other: Finding) -> bool:
+    return _agreeing(_each(one.side), _each(other.side)) > 0
 
 
 _NUMERAL: Final = r"\d{1,6}(?:[.,]\d{1,2})?(?!\d)"
 _MEASURE: Final = re.compile(
-    rf"(?<![\w.,])(?P<numbers>{_NUMERAL}(?:\s?(?:x|×|by|to|-|–|/)\s?{_NUMERAL}){{0,3}})\s?-?(?P<unit>mm|cm|ml|cc|hu|%)(?!\w)",
-    re.IGNORECASE,
+    rf"""(?<![\w.,])(?P<numbers>{_NUMERAL}(?:\s?(?:x|×|by|to|-|–|/)\s?{_NUMERAL}){{0,3}})
+    \s?-?(?P<unit>mm|cm|ml|cc|hu|%)(?!\w)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 _UNITS: Final = {"cm": ("mm", 10), "cc": ("ml", 1)}
 
@@ -839,19 +858,18 @@ def _measures(text: str) -> set[tuple[float, str]]:
 
 def _sources(conclusion: str, claimed: list[Finding], report: str, found: list[Finding]) -> tuple[Source, ...]:
     """The sentences that name what is claimed; for a claim without any finding those that share half of its words."""
-    words, scored = _content(conclusion), []
-    said = sentences(report)
+    words, said, scored = _content(conclusion), sentences(report), []
     starts = [one.start for one in said]
     named: dict[int, list[Finding]] = {}
     for one in found:
         named.setdefault(bisect.bisect(starts, one.start) - 1, []).append(one)
-    final = {at for part in sections(report) if part.name in ("impression", "recommendation")
-             for at in range(bisect.bisect_left(starts, part.start), bisect.bisect_left(starts, part.end))}  # fmt: skip
+    # An impression is what is to be supported; it supports only if nothing else does.
+    final = [(part.start, part.end) for part in sections(report) if part.name in ("impression", "recommendation")]
     for number, sentence in enumerate(said):
         shared = len(words & _content(report[sentence.start : sentence.end])) / max(1, len(words))
-        likeness = max((_likeness(one, other) for one in claimed for other in named.get(number, ())), default=0)
+        likeness = max((_likeness(claim, other) for claim in claimed for other in named.get(number, ())), default=0)
         if likeness or (not claimed and shared >= 0.5):
-            scored.append((number in final, -likeness, -shared, number))
+            scored.append((_inside(sentence.start, final), -likeness, -shared, number))
     return tuple(said[number] for *_, number in sorted(scored)[:3])
 
 
@@ -860,8 +878,7 @@ def _likeness(claim: Finding, other: Finding) -> int:
         return int(other.name == claim.name or other.state == "negative")
     if other.name != claim.name and other.name not in _IMPLIED.get(claim.name, ()):
         return 0
-    agree = _agreeing(_each(claim.side), _each(other.side)) > 0
-    return 1 + 2 * (other.state == claim.state) + agree + (other.name == claim.name)
+    return 1 + 2 * (other.state == claim.state) + _on_one_side(claim, other) + (other.name == claim.name)
 
 
 def _content(text: str) -> set[str]:

@@ -39,7 +39,7 @@ def judge(answer: Relation | None, truth: Relation) -> dict[str, float]:
 
 def count(answer: Relation | None, truth: Relation) -> Counts:
     """The label given and the true one."""
-    return one_label(answer and answer.label, truth.label)
+    return one_label(answer.label if answer else None, truth.label)
 
 
 NLI = Task(

@@ -91,7 +91,7 @@ def _choice(facts: _File) -> Task:
         labels=tuple(facts.labels),
         label=_label,
         probabilities=lambda alternatives: dict(alternatives[0]) if alternatives else {},
-        count=lambda answer, truth: one_label(answer and answer.label, truth.label),
+        count=lambda answer, truth: one_label(answer.label if answer else None, truth.label),
     )
 
 

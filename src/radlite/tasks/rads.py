@@ -102,7 +102,7 @@ def judge(answer: Assignment | None, truth: Assignment) -> dict[str, float]:
 
 def count(answer: Assignment | None, truth: Assignment) -> Counts:
     """The category given and the true one."""
-    return one_label(answer and answer.category, truth.category)
+    return one_label(answer.category if answer else None, truth.category)
 
 
 def _category(answer: Assignment) -> str:

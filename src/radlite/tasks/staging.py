@@ -88,9 +88,8 @@ def _ground(axis: Literal["N", "M"]) -> Callable[[Stage, Mapping[str, str]], Gro
         tumor = primary(report)
         written = [one for one in stated(report, axis) if not one.prior]
         agreeing = [one for one in written if main(one.category) == answer.main]
-        warnings = ()
-        if written and not agreeing:
-            warnings = (f"the report states {', '.join(dict.fromkeys(one.category for one in written))}",)
+        others = ", ".join(dict.fromkeys(one.category for one in written))
+        warnings = (f"the report states {others}",) if written and not agreeing else ()
         return Grounded(
             replace(answer, site=tumor.site if tumor else ""),
             tuple(quote(report, one.start, one.end) for one in agreeing),
@@ -110,7 +109,7 @@ def _judge(answer: Stage | None, truth: Stage) -> dict[str, float]:
 
 
 def _count(answer: Stage | None, truth: Stage) -> Counts:
-    return one_label(answer and answer.main, truth.main)
+    return one_label(answer.main if answer else None, truth.main)
 
 
 def _main(answer: Stage) -> str:

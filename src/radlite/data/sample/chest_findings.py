@@ -6,10 +6,16 @@ from typing import Final, Literal
 
 from radlite.data.sample.chest_wordings import KINDS, MARK, TIPS
 from radlite.data.sample.wording import Writer
+from radlite.tasks import abnormality
 from radlite.tasks.abnormality import CLASSES
 from radlite.tasks.qa import NOT_STATED
 
 State = Literal["present", "absent", "uncertain"]
+_STATES: Final[dict[State, abnormality.State]] = {
+    "present": "positive",
+    "absent": "negative",
+    "uncertain": "uncertain",
+}
 SINGLE: Final = tuple(name for name, kind in KINDS.items() if kind.label)
 """The kinds that are one finding and not a group of them."""
 GROUPS: Final = {
@@ -37,18 +43,18 @@ class Finding:
     change: str = ""
 
 
-def states(findings: Iterable[Finding]) -> dict[str, str]:
+def states(findings: Iterable[Finding]) -> dict[str, abnormality.State]:
     """The fourteen CheXpert states: a class is what the report says of it by name.
 
     As in the CheXpert labeler a positive mention outweighs an uncertain one, and that a negative one. A resolved
     finding is negative. No Finding is positive if no class but Support Devices is positive or uncertain, else
     not mentioned.
     """
-    found = dict.fromkeys(CLASSES, "not mentioned")
+    found: dict[str, abnormality.State] = dict.fromkeys(CLASSES, "not mentioned")
     rank = {"not mentioned": 0, "negative": 1, "uncertain": 2, "positive": 3}
     for finding in findings:
         label = KINDS[finding.kind].label
-        state = {"present": "positive", "absent": "negative", "uncertain": "uncertain"}[finding.state]
+        state = _STATES[finding.state]
         found[label] = max(found[label], state, key=rank.__getitem__)
     abnormal = any(rank[state] > 1 for label, state in found.items() if label != "Support Devices")
     return found if abnormal else found | {"No Finding": "positive"}
