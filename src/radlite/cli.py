@@ -387,6 +387,8 @@ def _propose(source: str, text: str, as_json: bool) -> None:
     from radlite.routing.detection import detect
     from radlite.tasks import TASKS
 
+    if not text.strip():
+        raise UserError("The report is empty; give a text.")
     found = detect(text)
     if as_json:
         _print_json(asdict(found))
@@ -425,6 +427,7 @@ def rads_rule(
     """The category that a guideline's decision table gives for findings, and the rule that fired."""
     from radlite.rads import rules
 
+    system = _system(system)
     if schema:
         _print_json(rules.schema(system))
         return
@@ -451,14 +454,22 @@ def rads_table(
 
     from radlite.rads import systems
 
-    if system and system not in systems():
-        raise UserError(f"There is no system {system!r}; choose from {', '.join(systems())}.")
-    chosen = [systems()[system]] if system else list(systems().values())
+    chosen = [systems()[_system(system)]] if system else list(systems().values())
     if as_json:
         _print_json([asdict(one) for one in chosen])
         return
     for one in chosen:
         Console().print(_table(one))
+
+
+def _system(name: str) -> str:
+    """The system called so, in any case of letters."""
+    from radlite.rads import systems
+
+    found = next((system for system in systems() if system.casefold() == name.casefold()), None)
+    if found is None:
+        raise UserError(f"There is no system {name!r}; choose from {', '.join(systems())}.")
+    return found
 
 
 def _table(system: Any) -> Any:

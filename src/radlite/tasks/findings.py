@@ -112,8 +112,8 @@ def support(conclusion: str, report: str) -> Support:
     return Support(_sources(conclusion, claimed, report, found), tuple(filter(None, dict.fromkeys(warnings))))
 
 
-# The lexicon: names to the words for them. A blank stands for blanks, a line break or a hyphen. An empty name takes words
-# out of consideration; ? makes a finding uncertain at most; with ! the denial is the finding; a bar gives two.
+# The lexicon: names to the words for them. A blank is a run of blanks, a line break or a hyphen. Words without a name
+# are passed over; ? makes a finding uncertain at most; with ! the denial is the finding; a bar gives two.
 
 _ZONE: Final = r"(?:lung|lobes?|lobar|lingula\w*|segment\w*|pulmonary)"
 _NODES: Final = r"(?:lymph )?nodes?"
@@ -324,7 +324,7 @@ _CUES: Final = {
         completely|clearly|optimally)(?: {_SEEN}| evaluated| assessed| included| imaged)?|(?:{_VERB} ){{0,3}}(?:almost|
         nearly|partially|partly|incompletely|largely|mostly|
         not)(?: completely| entirely| fully)?(?: (?:{_VERB}))?(?: (?:resolved|cleared))|(?:partial|near|incomplete|
-        nearly complete|near complete) (?:resolution|clearing) of|no doubt|no \d+""",
+        nearly complete|near complete) (?:resolution|clearing) of|no doubt|no\.? \d+""",
     "doubted": rf"""(?:{_VERB} |can |could ){{0,3}}(?:not |cannot |can't |
         couldn't )(?:be )?{_ADVERB}(?:be )?{_ADVERB}(?:excluded|ruled out)(?! by)|(?:{_VERB} ){{1,3}}(?:difficult|
         hard) to exclude|(?:{_VERB} |may be |might be |could be ){{1,3}}(?:also |still )?(?:possible|probable|suspected|
@@ -676,13 +676,13 @@ def _listed(items: list[_Item]) -> list[bool]:
 
 
 def _sided(folded: str, sentence: Source, items: list[_Item]) -> Iterator[str]:
-    """The side of each finding of a sentence: from the words just before it, else from the place that follows."""
+    """The side of each finding of a sentence: from it and the words just before, else from the place that follows."""
     bounds = [item.start for item in items if item.kind in _BOUNDS] + [sentence.end]
     begin, taken = sentence.start, False
     for item in items:
         if item.kind == "finding":
             # The bound keeps the work linear where a sentence is endless.
-            before = {one.lastgroup for one in _SIDE.finditer(folded, max(begin, item.start - 120), item.start)}
+            before = {one.lastgroup for one in _SIDE.finditer(folded, max(begin, item.start - 120), item.end)}
             after = _SIDE_AFTER.match(folded, item.end, bounds[bisect.bisect(bounds, item.start)])
             sides = before or {after.lastgroup if after else ""}
             yield "bilateral" if len(sides) > 1 else str(*sides)
@@ -690,7 +690,7 @@ def _sided(folded: str, sentence: Source, items: list[_Item]) -> Iterator[str]:
             begin, taken = item.end, item.kind == "finding"
 
 
-_BOUNDS: Final = {"finding", "comma", "stop", "pseudo", "denial", "absent", "doubted", "kept", "versus"}
+_BOUNDS: Final = {"finding", "comma", "stop", "pseudo", "denial", "versus"}
 
 
 def _of_organ(name: str, start: int, organs: list[tuple[int, str]], usual: str) -> str:
@@ -769,7 +769,10 @@ _SHORT: Final = re.compile(
 )
 """Abbreviations that may also end a sentence."""
 _MARK: Final = re.compile(r"\W*(?:\d{1,2}\.)?")
-_WRAP: Final = re.compile(r"(?:[^.:;!?\s]|,)[ \t]*\Z")
+_UNFINISHED: Final = re.compile(
+    r"(?:,|\b(?:a|an|and|at|for|in|is|no|of|on|or|the|to|with|without))[ \t]*\Z|(?P<word>[^.:;!?\s][ \t]*\Z)",
+    re.IGNORECASE,
+)
 
 
 def _cut(text: str, start: int, end: int) -> Iterator[Source]:
@@ -794,10 +797,11 @@ def _within(text: str, begin: int, stop: re.Match[str]) -> bool:
 
 
 def _wrapped(text: str, begin: int, line: re.Match[str]) -> bool:
-    """Whether this line break merely wraps a sentence: it goes on in lower case."""
-    blank = line[0].count("\n") > 1 or line[0].count("\r") > 1
-    before = text[max(begin, line.start() - 20) : line.start()]
-    return not blank and text[line.end() : line.end() + 1].islower() and bool(_WRAP.search(before))
+    """Whether this line break merely wraps a sentence: that is unfinished, or goes on in lower case."""
+    if line[0].count("\n") > 1 or line[0].count("\r") > 1:
+        return False
+    before = _UNFINISHED.search(text[max(begin, line.start() - 20) : line.start()])
+    return before is not None and (not before["word"] or text[line.end() : line.end() + 1].islower())
 
 
 def _stripped(text: str, start: int, end: int) -> Iterator[Source]:
