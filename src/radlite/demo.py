@@ -53,7 +53,7 @@ class Scale:
     verified: int
 
 
-FULL = Scale(train=1000, validation=40, test=50, steps=450, verified=8)
+FULL = Scale(train=1000, validation=40, test=50, steps=400, verified=8)
 FAST = Scale(train=60, validation=4, test=6, steps=10, verified=2)
 
 

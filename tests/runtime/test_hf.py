@@ -22,7 +22,8 @@ def model(base: Path) -> HfModel:
 
 def requests(renderer: Renderer, count: int) -> list[Request]:
     """Prompts of very different lengths, free and constrained."""
-    grammars = [(), TASKS["abnormality_detection"].grammar, TASKS["rads_assignment"].grammar, ()]
+    report = {"report": "Nodule."}
+    grammars = [(), *(TASKS[name].grammar(report) for name in ("abnormality_detection", "rads_assignment")), ()]
     return [
         Request(
             renderer.prompt([Turn("user", f"{number} Nodule. " * (1 + 7 * number % 23)), Turn("user", "Answer.")]),

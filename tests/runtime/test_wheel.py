@@ -22,6 +22,7 @@ from radlite.errors import UserError
 from radlite.runtime import gguf, wheel
 from radlite.runtime.model import Request
 from radlite.runtime.wheel import WheelModel
+from radlite.tasks.grammar import sequence
 from radlite.tokenizer import Tokenizer
 from radlite.training.base import Shape, new_model, save
 from tests.runtime import gguf_file
@@ -93,13 +94,14 @@ def test_weights_that_are_no_numbers_are_a_user_error(base: Path, tmp_path: Path
 
 def test_nothing_is_printed_and_no_report_is_quoted(model_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = wheel.open_model(model_file, threads=1)
-    list(model.complete([Request(ask(model, SECRET), 8), Request(ask(model, SECRET), 8, (("M0", "M1"),))]))
+    list(model.complete([Request(ask(model, SECRET), 8), Request(ask(model, SECRET), 8, sequence(["M0", "M1"]))]))
     model.close()
     assert capfd.readouterr() == ("", "")
 
 
 def test_threads_wait_for_each_other(model: WheelModel) -> None:
-    asked = [Request(ask(model, f"Report {number}. " * 9), 12, (("M0", "M1"), (" a", " b"))) for number in range(6)]
+    grammar = sequence(["M0", "M1"], [" a", " b"])
+    asked = [Request(ask(model, f"Report {number}. " * 9), 12, grammar) for number in range(6)]
     alone = [completion.text for completion in model.complete(asked)]
     together: dict[int, str] = {}
 
