@@ -17,7 +17,7 @@ def test_a_script_of_texts_is_used_up_one_by_one() -> None:
 def test_a_script_may_look_at_the_prompt() -> None:
     model: Model = ScriptedModel(lambda prompt: "M1" if "metastases" in prompt else "M0")
     answers = Reader(model).read_many([("m_staging", {"report": text}) for text in ("No mass.", "Liver metastases.")])
-    assert [reading.answer for reading in answers] == ["M0", "M1"]
+    assert [reading.answer.category for reading in answers] == ["M0", "M1"]
 
 
 def test_what_was_asked_is_kept() -> None:
