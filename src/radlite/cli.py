@@ -366,7 +366,7 @@ def read(
             )
         elif not as_json:
             answer = one.render(reading.answer)
-            typer.echo(f"{heading}{chr(10) if heading and chr(10) in answer else ''}{answer}")
+            typer.echo(f"{heading.strip()}\n{answer}" if heading and "\n" in answer else f"{heading}{answer}")
             for warning in reading.warnings:
                 print(f"radlite: {heading}{warning}.", file=sys.stderr)
     if any(reading.answer is None for reading in readings):
