@@ -114,13 +114,13 @@ def _chest(rng: random.Random, writer: Writer) -> tuple[str, list[Exercise]]:
     asked += [("state", _ask(rng, "state", name), _UNSAID) for name in rng.sample(silent, min(3, len(silent)))]
     asked = rng.sample(asked, min(len(asked), 9))
     changed = sorted((f for f in findings if f.change), key=lambda finding: _order(finding, sentences))
-    cues = {f.kind: chest.change_of(sentences[_order(f, sentences)], "")["cue"] for f in changed}
+    cues = {f.kind: chest.change_of(sentences[_order(f, sentences)], f.change).cue for f in changed}
     asked += [("cue", _ask(rng, "cue", KINDS[f.kind].name), cues[f.kind]) for f in changed]
     compares = ", ".join(f"{f.term.split()[-1]} {_CHANGES[f.change]}" for f in changed)
     asked.append(("compared", _ask(rng, "compared"), compares or "nothing"))
     if writer.brief:  # else filling sentences, which carry no marks, would have entities too
-        named = chest.entities(marked)
-        asked += [("names", question, ", ".join(named.get(label, [])) or "nothing")
+        named = chest.entities(marked).entities
+        asked += [("names", question, ", ".join(one.text for one in named if one.label == label) or "nothing")
                   for label, question in _KINDS.items()]  # fmt: skip
     asked += [_claim(rng, writer, findings) for _ in range(3)]
     first, *rest = conclude(findings, ct)
@@ -150,7 +150,7 @@ def _premise(rng: random.Random, writer: Writer) -> tuple[str, list[Exercise]]:
     """A few sentences without a report around them, and claims on them."""
     if rng.random() < 0.5:
         item = chest.MAKERS["radiology_nli"](writer)
-        return item.inputs["premise"], [_judge(rng, item.inputs["hypothesis"], str(item.answer))]
+        return item.inputs["premise"], [_judge(rng, item.inputs["hypothesis"], item.answer.label)]
     findings = draw_all(writer, compared=rng.random() < 0.5, most=3, denied=2)
     text = chest.plain(" ".join(chest.tell(writer, finding) for finding in findings))
     return text, [_claim(rng, writer, findings) for _ in range(6)]
