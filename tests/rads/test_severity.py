@@ -32,6 +32,7 @@ from radlite.rads.severity import SEVERITIES, acts, parent, severity, sites
         ("LR-5", "LR-TR Viable", "wrong_system"),
         ("O-RADS MRI 3", "O-RADS US 3", "wrong_system"),
         ("O-RADS 3", "O-RADS US 3", "exact_at_parent"),
+        ("O-RADS US 3", "O-RADS 3", "exact_at_parent"),
         ("PI-RADS 4", "VI-RADS 4", "wrong_system"),
         ("PI-RADS 3", "PI-RADS X", "false_closure"),
         ("Lung-RADS 4X", "Lung-RADS 4B", "lateral"),

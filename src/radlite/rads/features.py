@@ -125,7 +125,7 @@ _MARGIN: Final = (
 )
 _NO_FOCI: Final = r"(?:no|without) (?:\w+ )?(?:echogenic foc|(?:micro|macro)?-?calcification)"
 _FOCI: Final = (
-    (r"punctate|microcalcification", "punctate echogenic foci"),
+    (r"punctate|(?<!no )(?<!without )microcalcification", "punctate echogenic foci"),
     (r"(?:rim|peripheral|eggshell) calcification", "rim calcifications"),
     (r"macro-?calcification|coarse calcification", "macrocalcifications"),
     (r"comet[- ]tail", "large comet-tail artifacts"),
@@ -142,9 +142,9 @@ def _thyroid(said: Sequence[str]) -> Iterator[Record | None]:
             continue
         echogenicity, shape, margin = (_first(lesion, words) for words in (_ECHOGENICITY, _SHAPE, _MARGIN))
         foci: tuple[Any, ...] = tuple(value for pattern, value in _FOCI if re.search(pattern, lesion))
-        none = bool(re.search(_NO_FOCI, lesion))
-        if composition and echogenicity and shape and margin and (foci or none):
-            yield ti_rads.decide, ti_rads.Nodule(composition, echogenicity, shape, margin, () if none else foci)
+        # Where some foci are denied and others named, a pattern cannot tell which.
+        if composition and echogenicity and shape and margin and bool(foci) != bool(re.search(_NO_FOCI, lesion)):
+            yield ti_rads.decide, ti_rads.Nodule(composition, echogenicity, shape, margin, foci)
         else:
             yield None
 
@@ -202,6 +202,9 @@ def _coronary(said: Sequence[str]) -> Iterator[Record | None]:
     nondiagnostic = False
     for sentence in said:
         arteries = [name for name, pattern in _ARTERIES.items() if re.search(pattern, sentence)]
+        if len(arteries) > 1 and len(_STENOSIS.findall(sentence)) > 1:
+            yield None  # a pattern cannot tell which number is of which artery
+            return
         if arteries and re.search(_UNREADABLE, sentence):
             nondiagnostic = True
         elif (percent := _percent(sentence)) is not None:

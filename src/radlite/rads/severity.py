@@ -26,7 +26,8 @@ Severity = Literal[
 `minor`: another rank, the same tier, so that the same is done next; `major`: another tier. `false_closure`: a final
 category where the study is incomplete; `false_incomplete`: the reverse. `wrong_system`: one of another system, or
 of another scale of the same one (LR-5 for LR-TR Viable, O-RADS MRI for US). `false_rads`: a category where no system
-applies; `missed_rads`: the reverse. `invalid`: no category at all.
+applies; `missed_rads`: the reverse. `invalid`: no category at all. `abstained` is for answers that are withheld, which
+nothing does yet.
 """
 
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
@@ -44,7 +45,7 @@ def severity(answer: str | None, truth: str) -> Severity:
         return "invalid"
     if right is None:
         return "false_rads"
-    if given.scale != right.scale and given.code != right.parent:
+    if given.scale != right.scale and given.code != right.parent and given.parent != right.code:
         return "wrong_system"
     halves = zip(sites(given), sites(right), strict=True)
     return max((_compare(one, other) for one, other in halves), key=SEVERITIES.index)

@@ -28,7 +28,7 @@ def known() -> dict[str, Task]:
     """The nine tasks and the user's own. Raises `UserError` if a file of these cannot be used."""
     if not os.environ.get("RADLITE_TASKS"):
         return TASKS
-    from radlite.tasks import own
+    from radlite.tasks import own  # only now: it needs pydantic, which takes long to load
 
     added = own.tasks()
     if taken := added.keys() & TASKS.keys():

@@ -71,7 +71,7 @@ def probabilities(alternatives: tuple[Mapping[str, float], ...]) -> dict[str, di
 
 def ground(answer: Abnormalities, inputs: Mapping[str, str]) -> Grounded:
     """Where a lexicon finds each class that was called positive; a warning for those it finds only denied."""
-    from radlite.tasks.findings import findings
+    from radlite.tasks.findings import findings  # which itself needs the classes
 
     report = inputs["report"]
     named: dict[str, list[Any]] = {}
