@@ -1,10 +1,12 @@
 """Headings of every layout are found, words that only look like one are not, and no text breaks the cover."""
 
+import itertools
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from radlite.sections import sections
+from radlite.sections import sections, sentences
 
 HEADINGS = {
     "exam": "EXAM|EXAMINATION|Study|PROCEDURE|TITLE|Exam type|PROCEDURE PERFORMED|Untersuchung",
@@ -153,3 +155,28 @@ def test_sections_cover_any_text_without_gap_or_overlap(text: str) -> None:
     assert all(part.start <= part.body <= part.end and part.start < part.end for part in found)
     assert all((part.body > part.start) == (part.name != "other") for part in found)
     assert all(part.name != "other" for part in found[1:])
+
+
+def parts(text: str) -> list[str]:
+    return [text[one.start : one.end] for one in sentences(text)]
+
+
+def test_sentences_end_neither_at_abbreviations_nor_at_decimals_nor_at_list_marks() -> None:
+    text = (
+        "Dr. J. Smith was told. It measures approx. 3 cm. in length (Fig. 2, ser. 3). Value 1.5 cm.\n"
+        "FINDINGS:\n1. Edema.\n2. Pneumonia vs. atelectasis in the\nright lobe.\n- nodule\nHeart normal.Lungs clear."
+    )
+    assert parts(text) == [
+        "Dr. J. Smith was told.", "It measures approx. 3 cm. in length (Fig. 2, ser. 3).", "Value 1.5 cm.",
+        "FINDINGS:", "1. Edema.", "2. Pneumonia vs. atelectasis in the\nright lobe.", "- nodule", "Heart normal.",
+        "Lungs clear.",
+    ]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join)))
+def test_sentences_hold_all_that_is_not_blank_in_order(text: str) -> None:
+    found = sentences(text)
+    assert "".join("".join(part.split()) for part in parts(text)) == "".join(text.split())
+    assert all(one.end <= other.start for one, other in itertools.pairwise(found))
+    assert all(part == part.strip() and part for part in parts(text))

@@ -1,6 +1,8 @@
-"""The sections of a report, by their headings: British, American and German ones, in any of the usual layouts."""
+"""The sections of a report, by headings British, American and German in the usual layouts, and its sentences."""
 
+import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
@@ -19,6 +21,14 @@ class Section:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence: `text[start:end]`."""
+
+    start: int
+    end: int
+
+
 def sections(text: str) -> list[Section]:
     """The sections in the order of the text; together they cover all of it. What no heading names is `other`.
 
@@ -32,6 +42,15 @@ def sections(text: str) -> list[Section]:
     for heading, end in zip(found, starts[1:], strict=True):
         result.append(Section(cast(Name, heading.lastgroup), heading.start(), heading.end() - 1, end))
     return result
+
+
+def sentences(text: str) -> list[Sentence]:
+    """The sentences in order; together they hold everything that is not blank. A heading is one of its own.
+
+    A line break ends a sentence unless it merely wraps the line. Abbreviations, decimals and list marks do not.
+    """
+    cuts = sorted({at for part in sections(text) for at in (part.start, part.body)} | {0, len(text)})
+    return [one for start, end in itertools.pairwise(cuts) for one in _cut(text, start, end)]
 
 
 _KIND: Final = r"""(?:final|overall|main|key|other|additional|incidental|relevant|pertinent|significant|positive
@@ -78,3 +97,56 @@ _HEADING: Final = re.compile(
     (?:[ \t\xa0]*+[:：][*_]{{0,3}}-?|(?(line)(?:[*_=#\t\xa0 -]*+(?=[\r\n]|\Z)|[ ][-–][ ])|(?!)))""",
     re.VERBOSE,
 )
+
+_END: Final = re.compile(
+    r"""(?P<stop>[.!?]++["')\]]*+)(?:(?=\s|\Z)|(?<=[a-z)][.])(?=[A-Z][a-z]))|(?P<line>(?:\r\n?|\n)\s*+)"""
+)
+_TITLE: Final = re.compile(
+    r"(?<!\w)(?:(?:dr|prof)\.\s\w|dr|prof|mr|mrs|ms|vs|e\.?g|i\.?e|cf|approx|figs?|st)\.\Z", re.IGNORECASE
+)
+_SHORT: Final = re.compile(
+    r"(?<!\w)(?:cm|mm|ml|no|nr|ser|im|img|max|min|avg|ca|incl|resp|diam|lat|post|ant|sup|inf|bilat|est)\.\Z",
+    re.IGNORECASE,
+)
+"""Abbreviations that may also end a sentence."""
+_LIST_MARK: Final = re.compile(r"\W*(?:\d{1,2}\.)?")
+_UNFINISHED: Final = re.compile(
+    r"(?:,|\b(?:a|an|and|at|for|in|is|no|of|on|or|the|to|with|without))[ \t]*\Z|(?P<word>[^.:;!?\s][ \t]*\Z)",
+    re.IGNORECASE,
+)
+
+
+def _cut(text: str, start: int, end: int) -> Iterator[Sentence]:
+    begin = start
+    for found in _END.finditer(text, start, end):
+        at = found.end("stop") if found["stop"] else found.start()
+        if not (_within if found["stop"] else _wrapped)(text, begin, found):
+            yield from _stripped(text, begin, at)
+            begin = at
+    yield from _stripped(text, begin, end)
+
+
+def _within(text: str, begin: int, stop: re.Match[str]) -> bool:
+    """Whether this stop belongs to an abbreviation, a list mark or what follows."""
+    if stop.end() - begin < 8 and _LIST_MARK.fullmatch(text, begin, stop.end()):
+        return True
+    if stop["stop"] != ".":
+        return False
+    said, following = text[max(begin, stop.start() - 10) : stop.end()], text[stop.end() + 1 : stop.end() + 2]
+    goes_on = following.islower() or following.isdigit()
+    return bool(_TITLE.search(said) or (goes_on and _SHORT.search(said)))
+
+
+def _wrapped(text: str, begin: int, line: re.Match[str]) -> bool:
+    """Whether this line break merely wraps a sentence: that is unfinished, or goes on in lower case."""
+    if line[0].count("\n") > 1 or line[0].count("\r") > 1:
+        return False
+    before = _UNFINISHED.search(text[max(begin, line.start() - 20) : line.start()])
+    return before is not None and (not before["word"] or text[line.end() : line.end() + 1].islower())
+
+
+def _stripped(text: str, start: int, end: int) -> Iterator[Sentence]:
+    part = text[start:end]
+    if words := part.strip():
+        start += len(part) - len(part.lstrip())
+        yield Sentence(start, start + len(words))

@@ -1,15 +1,14 @@
 """Claims about the lexicon of findings: what is denied, doubted or there, on which side, and what rests on what."""
 
-import itertools
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radlite.data.sample import examples
+from radlite.sections import sentences
 from radlite.tasks import named
 from radlite.tasks.abnormality import CLASSES, Abnormalities
-from radlite.tasks.findings import finding_f1, findings, sentences, states, support
+from radlite.tasks.findings import finding_f1, findings, states, support
 
 SIGN = {"positive": "+", "negative": "-", "uncertain": "?"}
 
@@ -17,10 +16,6 @@ SIGN = {"positive": "+", "negative": "-", "uncertain": "?"}
 def read(text: str) -> str:
     """The findings in short: `Edema-, Pleural Effusion+ left`."""
     return ", ".join(f"{one.name}{SIGN[one.state]} {one.side}".strip() for one in findings(text))
-
-
-def parts(text: str) -> list[str]:
-    return [text[one.start : one.end] for one in sentences(text)]
 
 
 @pytest.mark.parametrize(
@@ -245,18 +240,6 @@ def test_f1_tells_negation_and_side_apart_but_not_size_nor_age(one: str, other: 
     assert finding_f1(one, other) == pytest.approx(f1)
 
 
-def test_sentences_end_neither_at_abbreviations_nor_at_decimals_nor_at_list_marks() -> None:
-    text = (
-        "Dr. J. Smith was told. It measures approx. 3 cm. in length (Fig. 2, ser. 3). Value 1.5 cm.\n"
-        "FINDINGS:\n1. Edema.\n2. Pneumonia vs. atelectasis in the\nright lobe.\n- nodule\nHeart normal.Lungs clear."
-    )
-    assert parts(text) == [
-        "Dr. J. Smith was told.", "It measures approx. 3 cm. in length (Fig. 2, ser. 3).", "Value 1.5 cm.",
-        "FINDINGS:", "1. Edema.", "2. Pneumonia vs. atelectasis in the\nright lobe.", "- nodule", "Heart normal.",
-        "Lungs clear.",
-    ]  # fmt: skip
-
-
 REPORT = (
     "INDICATION: Pneumonia?\nFINDINGS: The left effusion is small. There is a 30 mm mass in the right upper lobe. "
     "No pneumothorax. Consolidation at the left base. The heart is enlarged.\nIMPRESSION: Left effusion."
@@ -346,15 +329,6 @@ def test_f1_is_symmetric_and_one_for_a_text_and_itself(one: str, other: str) -> 
     assert finding_f1(one, other) == finding_f1(other, one)
     assert 0 <= finding_f1(one, other) <= 1
     assert finding_f1(one, one) == 1
-
-
-@settings(deadline=None)
-@given(TEXTS)
-def test_sentences_hold_all_that_is_not_blank_in_order(text: str) -> None:
-    found = sentences(text)
-    assert "".join("".join(part.split()) for part in parts(text)) == "".join(text.split())
-    assert all(one.end <= other.start for one, other in itertools.pairwise(found))
-    assert all(part == part.strip() and part for part in parts(text))
 
 
 @settings(deadline=None)

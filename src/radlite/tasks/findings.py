@@ -7,14 +7,13 @@ The classes are those of CheXpert (Irvin et al., AAAI 2019).
 
 import bisect
 import functools
-import itertools
 import re
 import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from radlite.sections import sections
+from radlite.sections import Sentence, sections, sentences
 from radlite.tasks.abnormality import CLASSES
 
 State = Literal["positive", "negative", "uncertain"]
@@ -37,18 +36,10 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A sentence: `text[start:end]`."""
-
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class Support:
     """What a conclusion rests on, and what speaks against it."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[Sentence, ...]
     """Sentences of the report, best first, at most three."""
     warnings: tuple[str, ...]
     """They never quote the text."""
@@ -88,15 +79,6 @@ def finding_f1(candidate: str, reference: str) -> float:
     total = sum(map(len, found.values())) + sum(map(len, true.values()))
     both = sum(_agreeing(found[key], true[key]) for key in found.keys() & true.keys())
     return 2 * both / total if total else 1.0
-
-
-def sentences(text: str) -> list[Source]:
-    """The sentences in order; together they hold everything that is not blank. A heading is one of its own.
-
-    A line break ends a sentence unless it merely wraps the line. Abbreviations, decimals and list marks do not.
-    """
-    cuts = sorted({at for part in sections(text) for at in (part.start, part.body)} | {0, len(text)})
-    return [one for start, end in itertools.pairwise(cuts) for one in _cut(text, start, end)]
 
 
 def support(conclusion: str, report: str) -> Support:
@@ -519,12 +501,12 @@ class _Item:
     end: int
 
 
-def _parsed(text: str) -> list[tuple[Source, list[_Item]]]:
+def _parsed(text: str) -> list[tuple[Sentence, list[_Item]]]:
     folded = _fold(text)
     return [(sentence, list(_items(folded, sentence))) for sentence in sentences(text)]
 
 
-def _items(folded: str, sentence: Source) -> Iterator[_Item]:
+def _items(folded: str, sentence: Sentence) -> Iterator[_Item]:
     at = sentence.start
     while start := _START.search(folded, at, sentence.end):
         found = _match(folded, start, sentence.end)
@@ -536,13 +518,13 @@ def _items(folded: str, sentence: Source) -> Iterator[_Item]:
             yield _Item(kind, name, start.start(), at)
 
 
-def _usual_organ(parsed: list[tuple[Source, list[_Item]]]) -> str:
+def _usual_organ(parsed: list[tuple[Sentence, list[_Item]]]) -> str:
     """The organ that a text names first, as that is what was examined; the lung if none."""
     named = (item.name for _, items in parsed for item in items if item.kind == "organ")
     return next(named, "lung").replace("chest", "lung")
 
 
-def _named(folded: str, sentence: Source, items: list[_Item], usual: str) -> Iterator[Finding]:
+def _named(folded: str, sentence: Sentence, items: list[_Item], usual: str) -> Iterator[Finding]:
     scoped = _scoped(items)
     if not scoped:
         return
@@ -675,7 +657,7 @@ def _listed(items: list[_Item]) -> list[bool]:
     return result[::-1]
 
 
-def _sided(folded: str, sentence: Source, items: list[_Item]) -> Iterator[str]:
+def _sided(folded: str, sentence: Sentence, items: list[_Item]) -> Iterator[str]:
     """The side of each finding of a sentence: from it and the words just before, else from the place that follows."""
     bounds = [item.start for item in items if item.kind in _BOUNDS] + [sentence.end]
     begin, taken = sentence.start, False
@@ -755,62 +737,6 @@ def _agreeing(one: set[str], other: set[str]) -> int:
     return 1 if {""} in (one, other) else len(one & other)
 
 
-# Sentences.
-
-_END: Final = re.compile(
-    r"""(?P<stop>[.!?]++["')\]]*+)(?:(?=\s|\Z)|(?<=[a-z)][.])(?=[A-Z][a-z]))|(?P<line>(?:\r\n?|\n)\s*+)"""
-)
-_TITLE: Final = re.compile(
-    r"(?<!\w)(?:(?:dr|prof)\.\s\w|dr|prof|mr|mrs|ms|vs|e\.?g|i\.?e|cf|approx|figs?|st)\.\Z", re.IGNORECASE
-)
-_SHORT: Final = re.compile(
-    r"(?<!\w)(?:cm|mm|ml|no|nr|ser|im|img|max|min|avg|ca|incl|resp|diam|lat|post|ant|sup|inf|bilat|est)\.\Z",
-    re.IGNORECASE,
-)
-"""Abbreviations that may also end a sentence."""
-_MARK: Final = re.compile(r"\W*(?:\d{1,2}\.)?")
-_UNFINISHED: Final = re.compile(
-    r"(?:,|\b(?:a|an|and|at|for|in|is|no|of|on|or|the|to|with|without))[ \t]*\Z|(?P<word>[^.:;!?\s][ \t]*\Z)",
-    re.IGNORECASE,
-)
-
-
-def _cut(text: str, start: int, end: int) -> Iterator[Source]:
-    begin = start
-    for found in _END.finditer(text, start, end):
-        at = found.end("stop") if found["stop"] else found.start()
-        if not (_within if found["stop"] else _wrapped)(text, begin, found):
-            yield from _stripped(text, begin, at)
-            begin = at
-    yield from _stripped(text, begin, end)
-
-
-def _within(text: str, begin: int, stop: re.Match[str]) -> bool:
-    """Whether this stop belongs to an abbreviation, a list mark or what follows."""
-    if stop.end() - begin < 8 and _MARK.fullmatch(text, begin, stop.end()):
-        return True
-    if stop["stop"] != ".":
-        return False
-    said, following = text[max(begin, stop.start() - 10) : stop.end()], text[stop.end() + 1 : stop.end() + 2]
-    goes_on = following.islower() or following.isdigit()
-    return bool(_TITLE.search(said) or (goes_on and _SHORT.search(said)))
-
-
-def _wrapped(text: str, begin: int, line: re.Match[str]) -> bool:
-    """Whether this line break merely wraps a sentence: that is unfinished, or goes on in lower case."""
-    if line[0].count("\n") > 1 or line[0].count("\r") > 1:
-        return False
-    before = _UNFINISHED.search(text[max(begin, line.start() - 20) : line.start()])
-    return before is not None and (not before["word"] or text[line.end() : line.end() + 1].islower())
-
-
-def _stripped(text: str, start: int, end: int) -> Iterator[Source]:
-    part = text[start:end]
-    if words := part.strip():
-        start += len(part) - len(part.lstrip())
-        yield Source(start, start + len(words))
-
-
 # Conclusions held against a report.
 
 _IMPLIED: Final = {
@@ -860,7 +786,7 @@ def _measures(text: str) -> set[tuple[float, str]]:
     return result
 
 
-def _sources(conclusion: str, claimed: list[Finding], report: str, found: list[Finding]) -> tuple[Source, ...]:
+def _sources(conclusion: str, claimed: list[Finding], report: str, found: list[Finding]) -> tuple[Sentence, ...]:
     """The sentences that name what is claimed; for a claim without any finding those that share half of its words."""
     words, said, scored = _content(conclusion), sentences(report), []
     starts = [one.start for one in said]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from radlite.sections import sentences
 from radlite.tasks.answers import overlap, place, quote, squeeze, tally
-from radlite.tasks.findings import sentences
 from radlite.tasks.grammar import Edge, Grammar, spans
 from radlite.tasks.prompts import cue, instruction
 from radlite.tasks.task import Counts, Grounded, Task
