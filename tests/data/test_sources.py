@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radlite.data.sources import SOURCES, Tally
-from radlite.data.sources.source import read_csv
+from radlite.data.sources.files import read_csv
 from radlite.errors import UserError
 from radlite.tasks import TASKS
 

@@ -84,7 +84,7 @@ def test_few_malformed_rows_are_listed_and_many_stop_the_build(tmp_path: Path) -
 def test_a_folder_without_the_files_is_told_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no TCGA_N03_patients\.csv"):
         read(tmp_path)
-    with pytest.raises(UserError, match=r"needs a folder.*tnm-stage-classifier"):
+    with pytest.raises(UserError, match=r"needs a folder.*data how tcga_tnm"):
         read(tmp_path / "nowhere")
 
 

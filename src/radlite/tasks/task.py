@@ -28,7 +28,8 @@ class Example:
     inputs: Mapping[str, str]
     answer: str
     source: str
-    tier: Literal["gold", "silver", "synthetic"]
+    tier: Literal["gold", "silver", "synthetic", "proxy"]
+    """By whom it was answered: experts, programs, the rule that wrote it, or only a stand-in for the answer."""
     patient: str
     study: str
     split: str

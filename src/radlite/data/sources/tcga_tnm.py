@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from radlite.data.sources.condense import condense
-from radlite.data.sources.source import Source, Tally, read_csv
+from radlite.data.sources.files import read_csv
+from radlite.data.sources.source import Source, Tally
 from radlite.tasks import Example, named
 from radlite.tasks.staging import stage as as_stage
 
