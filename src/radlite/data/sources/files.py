@@ -297,11 +297,10 @@ def _binary(path: Path, expected: str) -> Iterator[IO[bytes]]:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            with gzip.GzipFile(fileobj=raw) if packed else contextlib.nullcontext(raw) as file:
-                kind = _kind(file.peek(4096) if packed else raw.peek(4096))  # type: ignore[attr-defined]
-                if kind:
-                    raise UserError(f"{path} is {kind} (expected {expected}); get the file itself.")
-                yield file
+            file: Any = gzip.GzipFile(fileobj=raw) if packed else raw
+            if kind := _kind(file.peek(4096)):
+                raise UserError(f"{path} is {kind} (expected {expected}); get the file itself.")
+            yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is a damaged or incomplete gzip file (expected {expected}); get it again.") from error
     except OSError as error:
