@@ -81,12 +81,16 @@ def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
         row("x", split="elsewhere"),
         row("x", split="train", licence=""),
         replace(row("x", split="train"), answer="N7"),
-        row("a", split="train"),
     ],
 )
 def test_a_row_that_is_not_of_its_task_is_a_defect(bad: Example, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"here row"):
         corpus.write(tmp_path / "corpus", [*ROWS, bad], {})
+
+
+def test_an_id_that_occurs_twice_in_a_task_is_told_with_the_source(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"id of n_staging is not unique \(in here\)"):
+        corpus.write(tmp_path / "corpus", [*ROWS, row("a", split="train")], {})
 
 
 def test_an_earlier_corpus_is_replaced_as_a_whole(folder: Path) -> None:

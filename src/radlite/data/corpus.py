@@ -1,13 +1,18 @@
 """The corpus on disk: `{task}/{split}.parquet` and `corpus.json`, written whole or not at all."""
 
-import os
+import contextlib
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from radlite import manifest
-from radlite.data.split import SPLITS, leaks
+from radlite.data import spool
+from radlite.data.split import OUT, SPLITS
 from radlite.errors import UserError
 from radlite.files import atomic_folder, read_json, sha256, write_json
 from radlite.tasks import Example, Task, named
@@ -15,38 +20,50 @@ from radlite.tasks import Example, Task, named
 NAME = "corpus.json"
 """The manifest of a corpus; a folder without it is no corpus."""
 
-_TEXTS = ("id", "answer", "source", "tier", "patient", "study", "licence")
+_SLICE = 50_000
+"""Rows that are sorted at once; they make a row group."""
 
 
 def write(folder: Path, examples: Iterable[Example], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write `examples` as a corpus and return its manifest: counts, hashes, and `facts` on how it was made.
+    """Write `examples`, which have their splits, as a corpus and return its manifest: counts, hashes, and `facts`.
 
-    The folder appears whole, in place of an earlier corpus if there is one. Rows are sorted by id, so that the same
-    rows make the same files. Raises `UserError` if `folder` holds anything but a corpus, if there are no rows, or if a
-    patient or a text is in two splits; `ValueError` for a row that is not of its task.
+    Raises `UserError` as `write_laid` does, `ValueError` for a row that is not of its task or has no split.
     """
     folder = vacant(folder)
-    rows = sorted(examples, key=lambda row: (row.task, row.split, row.id))
-    _check(rows)
-    parts: dict[tuple[str, str], list[Example]] = defaultdict(list)
-    for row in rows:
-        parts[row.task, row.split].append(row)
-    with atomic_folder(folder) as new:
-        files = {}
-        for (task, split), part in parts.items():
-            path = new / task / f"{split}.parquet"
-            _write_part(path, named(task), part)
-            files[f"{task}/{split}.parquet"] = {"rows": len(part), "sha256": sha256(path)}
-        counts: dict[str, dict[str, Any]] = defaultdict(dict)
-        for (task, split), part in parts.items():
-            counts[task][split] = _count(named(task), part)
+    with tempfile.TemporaryDirectory() as room:
+        count = spool.lay(examples, Path(room), "rows")
+        rows = spool.laid(Path(room), [("rows", count)])
+        if (rows.ties.given < 0).any():
+            raise ValueError("a row has no split")
+        return write_laid(folder, rows, rows.ties.given.astype(np.int8), facts)
+
+
+def write_laid(folder: Path, rows: spool.Laid, split: NDArray[np.int8], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the rows, each into its `split` (index into `SPLITS`, or `OUT`), as a corpus and return its manifest.
+
+    The folder appears whole, in place of an earlier corpus if there is one. Rows are sorted by id, so that the same
+    rows make the same files. Raises `UserError` if `folder` holds anything but a corpus, if there are no rows, if an id
+    occurs twice in a task, or if a patient or a text is in two splits.
+    """
+    folder = vacant(folder)
+    _check(rows, split)
+    with atomic_folder(folder) as new, tempfile.TemporaryDirectory(dir=new.parent) as room:
+        parts = _parts(rows, split)
+        slices = _scattered(rows, parts, Path(room))
+        files, counts = {}, defaultdict[str, dict[str, Any]](dict)
+        for (task, at), members in parts.items():
+            path = new / task / f"{SPLITS[at]}.parquet"
+            counts[task][SPLITS[at]] = _write_part(path, named(task), slices[task, at])
+            known = rows.ties.patient[members]
+            counts[task][SPLITS[at]]["patients"] = len(np.unique(known[known >= 0]))
+            files[f"{task}/{SPLITS[at]}.parquet"] = {"rows": len(members), "sha256": sha256(path)}
         made = manifest.describe(
             "corpus",
-            rows=len(rows),
+            rows=int((split != OUT).sum()),
             data=manifest.text_hash(files),
             counts=dict(counts),
             files=files,
-            wording={task: named(task).wording for task in sorted({row.task for row in rows})},
+            wording={task: named(task).wording for task in sorted(counts)},
             **facts,
         )
         write_json(new / NAME, made)
@@ -71,6 +88,13 @@ def read(folder: Path, task: str | None = None, split: str = "train") -> list[Ex
             "choose one of these or build it with more sources."
         )
     return [row for name in found for row in _read_part(folder, name, split, files[f"{name}/{split}.parquet"])]
+
+
+def stream(folder: Path) -> Iterator[Example]:
+    """All rows of the corpus, task by task and split by split, without holding more than a few at once."""
+    for name, entry in describe(folder)["files"].items():
+        task, split = name.removesuffix(".parquet").split("/")
+        yield from _read_part(folder, task, split, entry)
 
 
 def tasks(folder: Path) -> list[str]:
@@ -113,53 +137,103 @@ def vacant(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _check(rows: Sequence[Example]) -> None:
-    if not rows:
+def _check(rows: spool.Laid, split: NDArray[np.int8]) -> None:
+    kept = split != OUT
+    if not kept.any():
         raise UserError("The corpus would be empty; give sources that have rows.")
-    seen: set[tuple[str, str]] = set()
-    for row in rows:
-        task = named(row.task)
-        if set(row.inputs) != set(task.inputs) or not all(text.strip() for text in row.inputs.values()):
-            raise ValueError(f"{row.source} row {row.id}: {row.task} needs exactly the inputs {', '.join(task.inputs)}")
-        if task.read(row.answer) is None:
-            raise ValueError(f"{row.source} row {row.id}: the answer is not in the form of {row.task}")
-        if row.split not in SPLITS or not row.licence:
-            raise ValueError(f"{row.source} row {row.id}: a split ({', '.join(SPLITS)}) and a licence are needed")
-        if (row.task, row.id) in seen:
-            raise ValueError(f"{row.source} row {row.id}: the id is not unique in {row.task}")
-        seen.add((row.task, row.id))
-    if found := leaks(rows):
-        kinds = Counter(kind for kind, _ in found)
+    leaking = []
+    for tie in (rows.ties.text, rows.ties.patient):
+        known = kept & (tie >= 0)
+        sides = np.unique(np.stack([tie[known], split[known]]), axis=1)[0]
+        leaking.append(len(sides) - len(np.unique(sides)))
+    if any(leaking):
         raise UserError(
-            f"The corpus would leak: {kinds['patient']} patients and {kinds['text']} texts are in more than one split; "
+            f"The corpus would leak: {leaking[1]} patients and {leaking[0]} texts are in more than one split; "
             "assign the splits with radlite data build."
         )
 
 
-def _schema(task: Task) -> Any:
+def _parts(rows: spool.Laid, split: NDArray[np.int8]) -> dict[tuple[str, int], list[int]]:
+    """(task, split) to its rows by their ids, tasks and splits in the order of their names."""
+    parts: dict[tuple[str, int], list[int]] = {}
+    for number, task in enumerate(rows.tasks):
+        for at in sorted(range(len(SPLITS)), key=SPLITS.__getitem__):
+            members = np.flatnonzero((rows.task == number) & (split == at)).tolist()
+            if members:
+                parts[task, at] = sorted(members, key=rows.id.__getitem__)
+        _demand_different(task, rows, np.flatnonzero((rows.task == number) & (split != OUT)).tolist())
+    return parts
+
+
+def _demand_different(task: str, rows: spool.Laid, members: Sequence[int]) -> None:
+    first: dict[str, int] = {}
+    for number in members:
+        other = first.setdefault(rows.id[number], number)
+        if other != number:
+            sources = " and ".join(sorted({rows.source[number], rows.source[other]}))
+            raise UserError(f"An id of {task} is not unique (in {sources}); give every row an id of its own.")
+
+
+def _scattered(
+    rows: spool.Laid, parts: Mapping[tuple[str, int], Sequence[int]], room: Path
+) -> dict[tuple[str, int], list[Path]]:
+    """Files with the rows of each part, cut into slices by id, each row with its place in the part."""
     import pyarrow as pa
 
-    return pa.schema(
-        [
-            *((name, pa.string()) for name in _TEXTS),
-            ("inputs", pa.struct([(name, pa.string()) for name in task.inputs])),
-            ("tags", pa.list_(pa.string())),
-        ]
-    )
+    place = np.full(len(rows.id), -1, np.int64)
+    slot = np.full(len(rows.id), -1, np.int64)
+    files: list[Path] = []
+    slices: dict[tuple[str, int], list[Path]] = {}
+    for part, members in parts.items():
+        place[members] = np.arange(len(members))
+        slot[members] = len(files) + np.arange(len(members)) // _SLICE
+        slices[part] = [room / f"{len(files) + at}.arrow" for at in range(1 + (len(members) - 1) // _SLICE)]
+        files += slices[part]
+    writers: dict[int, Any] = {}
+    with contextlib.ExitStack() as stack:
+        for path, task, start in rows.tables:
+            table = _table(path, named(task))
+            own = slice(start, start + table.num_rows)
+            table = table.append_column("place", pa.array(place[own]))
+            for at in np.unique(slot[own][slot[own] >= 0]).tolist():
+                if at not in writers:
+                    file = stack.enter_context(pa.OSFile(str(files[at]), "wb"))
+                    writers[at] = stack.enter_context(pa.ipc.new_stream(file, table.schema))
+                writers[at].write_table(table.filter(pa.array(slot[own] == at)))
+    return slices
 
 
-def _write_part(path: Path, task: Task, rows: Sequence[Example]) -> None:
+def _table(path: Path, task: Task) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path, columns=spool.schema(task).names, schema=spool.schema(task, *spool.MORE))
+
+
+def _write_part(path: Path, task: Task, slices: Sequence[Path]) -> dict[str, Any]:
+    """Write one file of the corpus; returns what is counted in it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in _TEXTS}
-    columns["inputs"] = [dict(row.inputs) for row in rows]
-    columns["tags"] = [list(row.tags) for row in rows]
     path.parent.mkdir(exist_ok=True)
-    with path.open("wb") as file:
-        pq.write_table(pa.table(columns, schema=_schema(task)), file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
+    facts: dict[str, Counter[str]] = {name: Counter() for name in ("sources", "tiers", "labels", "tags")}
+    count = 0
+    with pq.ParquetWriter(path, spool.schema(task), compression="zstd") as writer:
+        for part in slices:
+            with pa.OSFile(str(part), "rb") as file, pa.ipc.open_stream(file) as reader:
+                table = reader.read_all().sort_by("place").drop_columns(["place"])
+            writer.write_table(table.combine_chunks())
+            part.unlink()
+            count += table.num_rows
+            facts["sources"].update(_counted(table["source"]))
+            facts["tiers"].update(_counted(table["tier"]))
+            facts["tags"].update(_counted(table["tags"].combine_chunks().flatten()))
+            for answer, number in _counted(table["answer"]).items() if task.labels else ():
+                facts["labels"][task.label(task.read(answer))] += number
+    return {"rows": count, **{name: dict(sorted(counted.items())) for name, counted in facts.items() if counted}}
+
+
+def _counted(column: Any) -> dict[str, int]:
+    return {entry["values"]: entry["counts"] for entry in column.value_counts().to_pylist()}
 
 
 def _read_part(folder: Path, task: str, split: str, entry: Mapping[str, Any]) -> Iterator[Example]:
@@ -168,27 +242,13 @@ def _read_part(folder: Path, task: str, split: str, entry: Mapping[str, Any]) ->
 
     path = folder / task / f"{split}.parquet"
     try:
-        changed = sha256(path) != entry.get("sha256")
-        table = None if changed else pq.read_table(path)
+        if sha256(path) != entry.get("sha256"):
+            raise UserError(f"{path} is damaged or was changed since the corpus was built; build the corpus again.")
+        with pq.ParquetFile(path) as file:
+            if file.schema_arrow != spool.schema(named(task)):
+                raise UserError(f"{path} was written by another version of radlite; build the corpus again.")
+            for batch in file.iter_batches(1024):
+                for row in batch.to_pylist():
+                    yield Example(task=task, split=split, **{**row, "tags": tuple(row["tags"])})
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read ({type(error).__name__}); build the corpus again.") from error
-    if table is None:
-        raise UserError(f"{path} is damaged or was changed since the corpus was built; build the corpus again.")
-    if table.schema != _schema(named(task)):
-        raise UserError(f"{path} was written by another version of radlite; build the corpus again.")
-    for row in table.to_pylist():
-        yield Example(task=task, split=split, **{**row, "tags": tuple(row["tags"])})
-
-
-def _count(task: Task, rows: Sequence[Example]) -> dict[str, Any]:
-    facts: dict[str, Counter[str]] = {
-        "sources": Counter(row.source for row in rows),
-        "tiers": Counter(row.tier for row in rows),
-        "labels": Counter(task.label(task.read(row.answer)) for row in rows) if task.labels else Counter(),
-        "tags": Counter(tag for row in rows for tag in row.tags),
-    }
-    return {
-        "rows": len(rows),
-        "patients": len({row.patient for row in rows if row.patient}),
-        **{name: dict(sorted(counted.items())) for name, counted in facts.items() if counted},
-    }

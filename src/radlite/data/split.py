@@ -1,48 +1,124 @@
 """Which rows are trained on, chosen by and tested on: no patient and no text on two sides."""
 
-import functools
 import hashlib
-import re
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from radlite.data.texts import text_key, text_of
 from radlite.tasks import Example, named
 
 SPLITS = ("train", "validation", "test")
+FRACTIONS = (0.70, 0.15, 0.15)
+"""Shares of the three splits among rows that come with none."""
+OUT = -1
+"""In place of a split: left out."""
 
+COLUMNS = ("task", "tier", "patient", "split", "stratum", "name")
+"""What a split depends on besides the text. `stratum`: the task, with the label if it has labels; rows of one stratum
+are shared out evenly. `name`: what no other row is called."""
 Key = tuple[str, str]
-"""What ties rows together: `("patient", id)` or `("text", hash)`."""
+"""What ties rows together: `("patient", id)` or `("text", digest)`."""
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """All that a split depends on. Arrays have one number for each row."""
+
+    text: Numbers
+    """Equal for equal texts."""
+    patient: Numbers
+    """Equal for rows of one patient; -1: not known."""
+    given: Numbers
+    """Index of the official split in `SPLITS`; -1: there is none."""
+    stratum: Numbers
+    """Task and label, as an index into `strata`; of a task without labels the task."""
+    tested: NDArray[np.bool_]
+    """Rows by which a model may be judged although they come with no split; the others follow no official test."""
+    name: Sequence[str]
+    """Source, task and id, joined by null characters: different for each row."""
+    strata: Sequence[str]
 
 
 def assign(
-    examples: Iterable[Example], fractions: tuple[float, float, float] = (0.70, 0.15, 0.15), seed: int = 0
+    examples: Iterable[Example], fractions: tuple[float, float, float] = FRACTIONS, seed: int = 0
 ) -> list[Example]:
-    """The examples with a split each, in the order given; those that would leak are left out.
+    """The examples with a split each, in the order given; those that would leak are left out. See `share_out`."""
+    rows = list(examples)
+    columns = {column: [describe(row)[column] for row in rows] for column in COLUMNS}
+    chosen = share_out(ties(columns, numbered([text_key(text_of(row)).hex() for row in rows])), fractions, seed)
+    return [replace(row, split=SPLITS[at]) for row, at in zip(rows, chosen, strict=True) if at != OUT]
+
+
+def share_out(rows: Ties, fractions: tuple[float, float, float] = FRACTIONS, seed: int = 0) -> NDArray[np.int8]:
+    """The split of each row as an index into `SPLITS`, or `OUT`.
 
     Rows that share a patient or a text stay together, across tasks, and so do rows linked through others. A row that
-    comes with a split keeps it, and unsplit rows tied to it follow it. Where given splits disagree, test wins over
-    validation and validation over train: the row on the weaker side is left out, so that an official test set stays
-    whole. The other rows are shared out by `fractions` (train, validation, test), each (task, label) as evenly as the
-    groups permit (iterative stratification: Sechidis et al., ECML PKDD 2011). The order of rows does not matter.
+    comes with a split keeps it, and unsplit rows tied to it follow it, or, where they are of less worth than what is
+    evaluated there (`Ties.tested`), are left out. Where given splits disagree, test wins over validation and validation
+    over train: the row on the weaker side is left out, so that an official test set stays whole. The other rows are
+    shared out by `fractions` (train, validation, test), each (task, label) as evenly as the groups permit (iterative
+    stratification: Sechidis et al., ECML PKDD 2011). The order of rows does not matter.
     """
-    rows = list(examples)
-    chosen = [row.split for row in rows]
-    claimed: dict[Key, str] = {}
-    for split in SPLITS:
-        claimed.update((key, split) for row in rows if row.split == split for key in keys(row))
-    free: list[list[int]] = []
-    for group in _groups(rows, [number for number, row in enumerate(rows) if not row.split]):
-        bound = [claimed[key] for number in group for key in keys(rows[number]) if key in claimed]
-        if not bound:
+    chosen = rows.given.astype(np.int8)
+    claimed = [_strongest(tie, rows.given) for tie in (rows.text, rows.patient)]
+    bound = np.maximum(*(np.where(tie >= 0, most[tie], -1) for tie, most in zip(_tied(rows), claimed, strict=True)))
+    free: list[Numbers] = []
+    for group in _groups(rows, np.flatnonzero(rows.given < 0)):
+        to = bound[group].max()
+        if to < 0:
             free.append(group)
-        for number in group if bound else ():
-            chosen[number] = max(bound, key=SPLITS.index)
+        else:
+            chosen[group] = np.where(rows.tested[group] | (to == 0), to, OUT)
     for group, split in zip(free, _stratify(rows, free, fractions, seed), strict=True):
-        for number in group:
-            chosen[number] = split
-    return _settle([replace(row, split=split) for row, split in zip(rows, chosen, strict=True)])
+        chosen[group] = split
+    return _settle(rows, chosen)
+
+
+def ties(columns: Mapping[str, Sequence[str]], text: Numbers) -> Ties:
+    """What ties rows together, from their `COLUMNS`, and a number for the text of each."""
+    evaluated = gold_tested(zip(columns["task"], columns["tier"], columns["split"], strict=True))
+    strata = sorted(set(columns["stratum"]))
+    at = {one: number for number, one in enumerate(strata)}
+    worth = (
+        tier == "gold" or task not in evaluated for tier, task in zip(columns["tier"], columns["task"], strict=True)
+    )
+    return Ties(
+        text=text,
+        patient=numbered(columns["patient"]),
+        given=np.fromiter((SPLITS.index(one) if one else -1 for one in columns["split"]), np.int64, len(text)),
+        stratum=np.fromiter((at[one] for one in columns["stratum"]), np.int64, len(text)),
+        tested=np.fromiter(worth, np.bool_, len(text)),
+        name=columns["name"],
+        strata=strata,
+    )
+
+
+def gold_tested(rows: Iterable[tuple[str, str, str]]) -> set[str]:
+    """The tasks, of (task, tier, official split), that have expert answers in an official validation or test set."""
+    return {task for task, tier, split in rows if tier == "gold" and split in SPLITS[1:]}
+
+
+def describe(row: Example) -> dict[str, str]:
+    """The `COLUMNS` of a row."""
+    return {
+        "task": row.task,
+        "tier": row.tier,
+        "patient": row.patient,
+        "split": row.split,
+        "stratum": f"{row.task}: {row.answer}" if named(row.task).labels else row.task,
+        "name": f"{row.source}\0{row.task}\0{row.id}",
+    }
+
+
+def keys(example: Example) -> list[Key]:
+    """What ties this row to others: its patient, if known, and the text it is about (report or premise)."""
+    tied = [("text", text_key(text_of(example)).hex())]
+    return [*tied, ("patient", example.patient)] if example.patient else tied
 
 
 def leaks(examples: Iterable[Example]) -> list[Key]:
@@ -51,91 +127,91 @@ def leaks(examples: Iterable[Example]) -> list[Key]:
     return sorted({key for row in examples for key in keys(row) if first.setdefault(key, row.split) != row.split})
 
 
-def keys(example: Example) -> list[Key]:
-    """What ties this row to others: its patient, if known, and the text it is about (report or premise)."""
-    tied = [("text", text_key(text_of(example)))]
-    return [*tied, ("patient", example.patient)] if example.patient else tied
+def numbered(values: Sequence[str]) -> Numbers:
+    """Equal numbers for equal values; -1 for an empty one."""
+    numbers = {"": -1}
+    return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, len(values))
 
 
-def text_of(example: Example) -> str:
-    """The text a row is about: the first input of its task. Questions and hypotheses recur, and tie nothing."""
-    return example.inputs[named(example.task).inputs[0]]
+def _tied(rows: Ties) -> tuple[Numbers, Numbers]:
+    return rows.text, rows.patient
 
 
-@functools.lru_cache(1 << 16)
-def text_key(text: str) -> str:
-    """Digest of the words of `text`: equal whatever the case, the spacing and the punctuation."""
-    return hashlib.blake2b(" ".join(words(text) or [text]).encode(), digest_size=16).hexdigest()
+def _strongest(tie: Numbers, split: Numbers) -> Numbers:
+    """For each value of `tie` the greatest split among its rows, -1 if none has one."""
+    most = np.full(tie.max(initial=0) + 1, -1, np.int64)
+    known = tie >= 0
+    np.maximum.at(most, tie[known], split[known])
+    return most
 
 
-def words(text: str) -> list[str]:
-    """Words and numbers in Unicode's folded form."""
-    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
-
-
-def _groups(rows: Sequence[Example], members: Sequence[int]) -> list[list[int]]:
-    """`members` parted into groups linked by common keys (union-find with path halving)."""
-    parent: dict[int, int] = {number: number for number in members}
+def _groups(rows: Ties, members: Numbers) -> list[Numbers]:
+    """`members` parted into groups linked by common ties (union-find with path halving)."""
+    parent = list(range(len(members)))
 
     def root(number: int) -> int:
         while parent[number] != number:
             parent[number] = number = parent[parent[number]]
         return number
 
-    holder: dict[Key, int] = {}
-    for number in members:
-        for key in keys(rows[number]):
-            parent[root(number)] = root(holder.setdefault(key, number))
-    groups: dict[int, list[int]] = defaultdict(list)
-    for number in members:
-        groups[root(number)].append(number)
-    return list(groups.values())
+    for tie in _tied(rows):
+        holder: dict[int, int] = {}
+        for number, value in enumerate(tie[members].tolist()):
+            if value >= 0:
+                parent[root(number)] = root(holder.setdefault(value, number))
+    roots = np.fromiter(map(root, range(len(members))), np.int64, len(members))
+    order = np.argsort(roots, kind="stable")
+    starts = np.flatnonzero(np.diff(roots[order], prepend=-1))
+    return np.split(members[order], starts[1:]) if len(members) else []
 
 
-def _stratify(
-    rows: Sequence[Example], groups: Sequence[list[int]], fractions: tuple[float, float, float], seed: int
-) -> list[str]:
+def _stratify(rows: Ties, groups: Sequence[Numbers], fractions: tuple[float, float, float], seed: int) -> list[int]:
     """A split for each group: the rarest stratum first, its largest groups first, each to the split that lacks most.
 
     Lack is relative to what the split should have, so that every split draws from the whole order: large groups, such
     as patients with rows in several tasks, do not all fall to training.
     """
-    strata = [Counter(_stratum(rows[number]) for number in group) for group in groups]
-    total: Counter[str] = sum(strata, Counter())
-    has: list[Counter[str]] = [Counter() for _ in SPLITS]
-    draw = [_draw(seed, min((rows[n].source, rows[n].task, rows[n].id) for n in group)) for group in groups]
-    holding: dict[str, list[int]] = defaultdict(list)
+    strata = [Counter(rows.stratum[group].tolist()) for group in groups]
+    total: Counter[int] = Counter()
+    for counted in strata:
+        total.update(counted)
+    draw = [_draw(seed, min(rows.name[number] for number in group)) for group in groups]
+    holding: dict[int, list[int]] = defaultdict(list)
     for number in sorted(range(len(groups)), key=lambda number: (-len(groups[number]), draw[number])):
-        for name in strata[number]:
-            holding[name].append(number)
-    chosen: dict[int, int] = {}
-    for name in sorted(total, key=lambda name: (total[name], name)):
-        for number in holding[name]:
-            if number not in chosen:
+        for at in strata[number]:
+            holding[at].append(number)
+    open_splits = [split for split in range(3) if fractions[split] > 0]
+    has = [[0] * len(rows.strata) for _ in SPLITS]
+    size = [0] * len(SPLITS)
+    chosen = [OUT] * len(groups)
+    for at in sorted(total, key=lambda at: (total[at], rows.strata[at])):
+        for number in holding[at]:
+            if chosen[number] == OUT:
                 split = min(
-                    (split for split in range(3) if fractions[split] > 0),
-                    key=lambda split: (has[split][name] / fractions[split], has[split].total() / fractions[split]),
+                    open_splits, key=lambda split: (has[split][at] / fractions[split], size[split] / fractions[split])
                 )
                 chosen[number] = split
-                has[split] += strata[number]
-    return [SPLITS[chosen[number]] for number in range(len(groups))]
+                for one, count in strata[number].items():
+                    has[split][one] += count
+                    size[split] += count
+    return chosen
 
 
-def _stratum(row: Example) -> str:
-    return f"{row.task}: {row.answer}" if named(row.task).labels else row.task
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest()
 
 
-def _draw(seed: int, name: tuple[str, ...]) -> bytes:
-    return hashlib.blake2b("\0".join([str(seed), *name]).encode(), digest_size=8).digest()
-
-
-def _settle(rows: list[Example]) -> list[Example]:
-    """Without the rows that share a key with a row of a stronger split."""
-    taken: set[Key] = set()
-    kept: set[int] = set()
-    for split in reversed(SPLITS):
-        side = [(n, keys(row)) for n, row in enumerate(rows) if row.split == split]
-        side = [(number, tied) for number, tied in side if taken.isdisjoint(tied)]
-        kept.update(number for number, _ in side)
-        taken.update(key for _, tied in side for key in tied)
-    return [row for number, row in enumerate(rows) if number in kept]
+def _settle(rows: Ties, chosen: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Without the rows that share a tie with a row of a stronger split."""
+    chosen = chosen.copy()
+    taken = [np.zeros(tie.max(initial=0) + 1, np.bool_) for tie in _tied(rows)]
+    for split in reversed(range(len(SPLITS))):
+        side = np.flatnonzero(chosen == split)
+        barred = np.zeros(len(side), np.bool_)
+        for tie, seen in zip(_tied(rows), taken, strict=True):
+            barred |= (tie[side] >= 0) & seen[tie[side]]
+        chosen[side[barred]] = OUT
+        for tie, seen in zip(_tied(rows), taken, strict=True):
+            kept = tie[side[~barred]]
+            seen[kept[kept >= 0]] = True
+    return chosen

@@ -77,13 +77,15 @@ def read_json_lines(
     expected = f"one JSON mapping a line with the keys {', '.join(keys)}"
     path = find(folder, _names(name), expected)
     tally.files[path.name] = sha256(path)
+    read = False
     with _text(path, expected) as file:
         for number, line in enumerate(_lines(file), start=1):
             if not line.strip():
                 continue
             tally.rows += 1
             row, why = _mapping(line, keys)
-            if row is None and tally.rows == 1:
+            first, read = not read, True
+            if row is None and first:
                 raise UserError(f"{path} is not {expected}: line {number} is {why}; get the file itself.")
             if row is None:
                 tally.reject(path, number, why)
