@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radlite.data.mixture import mix
+from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
+from radlite.tasks import Example
 from tests.data.rows import row
 
 N = [row(f"n{number}") for number in range(10)]
@@ -69,3 +70,56 @@ def test_a_weight_for_a_task_without_rows_is_refused_with_the_nearest_name() -> 
 def test_an_empty_mixture_is_refused() -> None:
     with pytest.raises(UserError, match="empty"):
         mix({"n_staging": N}, {"n_staging": 0}, 0)
+
+
+def labelled(**counts: int) -> list[Example]:
+    return [row(f"{label} {n}", answer=label) for label, count in counts.items() for n in range(count)]
+
+
+def shown(rows: list[Example], size: float, balance: Balance) -> Counter[str]:
+    return Counter(one.answer[-2:] for one in mix({"n_staging": rows}, {"n_staging": size}, 0, balance))
+
+
+def test_a_temperature_evens_tasks_out_and_keeps_the_size_of_the_epoch() -> None:
+    by_task = {
+        "n_staging": [row(f"n{n}") for n in range(900)],
+        "m_staging": [row(f"m{n}", "m_staging", "M0") for n in range(100)],
+    }
+    counts = Counter(one.task for one in mix(by_task, {}, 0, Balance(temperature=2)))
+    assert counts == {"n_staging": 750, "m_staging": 250}
+
+
+def test_a_cap_bounds_what_an_epoch_shows_of_a_task() -> None:
+    assert len(mix({"n_staging": N, "m_staging": M}, {"n_staging": 3}, 0, Balance(cap=12))) == 12 + 4
+
+
+def test_labels_come_alike_often_and_the_task_keeps_its_size() -> None:
+    rows = labelled(N0=80, N1=16, N2=4)
+    assert shown(rows, 1, Balance(labels=1)) == {"N0": 33, "N1": 33, "N2": 33}
+    assert shown(rows, 1, Balance(labels=0.5)) == {"N0": 60, "N1": 27, "N2": 13}
+
+
+def test_what_a_rare_label_may_not_repeat_goes_to_the_others() -> None:
+    counts = shown(labelled(N0=80, N1=16, N2=4), 1, Balance(labels=1, repeats=2))
+    assert counts == {"N0": 60, "N1": 32, "N2": 8}
+
+
+def test_no_row_is_shown_more_often_than_allowed() -> None:
+    mixed = mix({"m_staging": M}, {"m_staging": 9}, 0, Balance(repeats=4))
+    assert set(Counter(one.id for one in mixed).values()) == {4}
+
+
+@given(
+    st.dictionaries(st.sampled_from(["N0", "N1", "N2", "N3"]), st.integers(1, 30), min_size=1),
+    st.floats(0, 3), st.floats(0, 1), st.integers(1, 3), st.integers(1, 60), st.floats(1, 5),
+)  # fmt: skip
+def test_whatever_the_balance_limits_hold_and_the_seed_decides(
+    counts: dict[str, int], weight: float, labels: float, repeats: int, cap: int, temperature: float
+) -> None:
+    rows, balance = labelled(**counts), Balance(temperature, cap, labels, repeats)
+    try:
+        one, two = (mix({"n_staging": rows, "m_staging": M}, {"n_staging": weight}, 3, balance) for _ in range(2))
+    except UserError:
+        return
+    assert one == two and max(Counter(row.id for row in one).values()) <= repeats + 1
+    assert sum(row.task == "n_staging" for row in one) <= cap + len(counts)

@@ -56,7 +56,7 @@ def test_a_run_makes_an_adapter_that_tells_its_story(
     assert made["corpus"] == corpus.describe(small_corpus)["data"]
     assert made["recipe"] == config.model_dump(mode="json")
     assert made["steps"] == 30 and made["excluded"] == {}
-    assert sum(made["target_share"].values()) == pytest.approx(1, abs=1e-3)
+    assert sum(one["gradient_share"] for one in made["mixture"].values()) == pytest.approx(1, abs=1e-3)
     losses = [line["loss"] for line in log(adapter) if "loss" in line]
     assert len(losses) == 3 and losses[-1] < losses[0] - 0.5
     assert set(made["losses"]["validation"]) == {"n_staging", "radiology_ner", "radiology_nli"}
@@ -170,7 +170,9 @@ def test_a_task_whose_rows_are_all_too_long_is_an_error(recipe: Recipe) -> None:
 @qwen3
 def test_only_the_tasks_of_the_recipe_are_trained(recipe: Recipe) -> None:
     adapter = train(recipe(tasks={"n_staging": 1}, max_steps=None, epochs=2, limit_per_task=5), progress=False)
-    assert manifest.read(adapter)["target_share"] == {"n_staging": 1.0}
+    assert {task: one["gradient_share"] for task, one in manifest.read(adapter)["mixture"].items()} == {
+        "n_staging": 1.0
+    }
     with pytest.raises(UserError, match="has no train split of m_staging"):
         train(recipe(tasks={"m_staging": 1}, out=adapter.with_name("other")), progress=False)
 

@@ -75,11 +75,19 @@ def read(folder: Path, task: str | None = None, split: str = "train") -> list[Ex
 
     Raises `UserError` if `folder` is no corpus, lacks the task or the split, or if a file is damaged or was changed.
     """
+    return list(scan(folder, task, split))
+
+
+def scan(folder: Path, task: str | None = None, split: str | None = None) -> Iterator[Example]:
+    """As `read`, but row by row, so that memory does not grow; of all splits if none is named."""
     files = describe(folder)["files"]
-    if split not in SPLITS:
+    if split not in (None, *SPLITS):
         raise UserError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
     wanted = [named(task).name] if task else tasks(folder)
-    found = [name for name in wanted if f"{name}/{split}.parquet" in files]
+    found = [
+        (name, one) for name in wanted for one in sorted(SPLITS) if f"{name}/{one}.parquet" in files
+        if split in (None, one)
+    ]  # fmt: skip
     if not found:
         have = sorted({file.removesuffix(".parquet") for file in files if not task or file.startswith(f"{task}/")})
         whose = f" of {task}" if task else ""
@@ -87,14 +95,8 @@ def read(folder: Path, task: str | None = None, split: str = "train") -> list[Ex
             f"The corpus {folder} has no {split} split{whose}: it has {', '.join(have) or 'other tasks only'}; "
             "choose one of these or build it with more sources."
         )
-    return [row for name in found for row in _read_part(folder, name, split, files[f"{name}/{split}.parquet"])]
-
-
-def stream(folder: Path) -> Iterator[Example]:
-    """All rows of the corpus, task by task and split by split, without holding more than a few at once."""
-    for name, entry in describe(folder)["files"].items():
-        task, split = name.removesuffix(".parquet").split("/")
-        yield from _read_part(folder, task, split, entry)
+    for name, one in found:
+        yield from _read_part(folder, name, one, files[f"{name}/{one}.parquet"])
 
 
 def tasks(folder: Path) -> list[str]:

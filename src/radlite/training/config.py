@@ -44,6 +44,19 @@ class TrainConfig(pydantic.BaseModel):
         description="Weight of each task: how often an epoch shows each of its rows. Unset: the paper's weights for "
         "the tasks that the corpus has; set: the tasks named, and no others.",
     )
+    temperature: float = Field(
+        1.0,
+        ge=1,
+        description="A task of n rows counts as n^(1/temperature) of them in an epoch, whose size stays: 1 by their "
+        "number, higher evens tasks out.",
+    )
+    cap_per_task: int | None = Field(None, ge=1, description="Rows of a task that an epoch shows at most; unset: all.")
+    label_balance: float = Field(
+        0.0, ge=0, le=1, description="0: labels, or RADS systems, as often as they occur in a task; 1: alike often."
+    )
+    max_repeats: int | None = Field(
+        None, ge=1, description="How often an epoch shows one row at most; unset: as often as weight and balance say."
+    )
     limit_per_task: int | None = Field(None, ge=1, description="Rows of each task to use at most; unset: all.")
     rank: int = Field(64, ge=1, description="Rank of the low-rank update of each matrix.")
     alpha: float = Field(128, gt=0, description="The update is scaled by alpha / rank (rsLoRA: alpha / sqrt(rank)).")

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import peft.helpers
+import rich.box
 import rich.console
 import rich.progress
+import rich.table
 import torch
 import transformers
 import transformers.trainer_callback
@@ -22,7 +24,7 @@ from safetensors import SafetensorError
 from radlite import manifest
 from radlite.chat import Renderer
 from radlite.data import corpus
-from radlite.data.mixture import mix
+from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
 from radlite.files import exclusive, told
 from radlite.tasks import Example, named
@@ -72,6 +74,9 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
         work = config.out.with_name(f"{config.out.name}.training")
         checkpoint, step = _newest(work, run, resume)
         rows, validation, excluded = _data(config, base)
+        mixture = _shares(rows)
+        if progress:
+            _show(mixture)
         transformers.set_seed(config.seed)
         model = _model(config, base, bf16)
         _open_log(work, step)
@@ -93,7 +98,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "steps": trainer.state.global_step,
             "losses": _last_losses(work / LOG),
             "excluded": dict(Counter(row["task"] for row in excluded)),
-            "target_share": _target_share(rows),
+            "mixture": mixture,
         }
         files = {LOG: (work / LOG).read_text("utf-8"), EXCLUDED: json.dumps(excluded, indent=1) + "\n"}
         lora.save(trainer.model, config.out, files, facts)
@@ -215,22 +220,40 @@ def _plan(
     """Packed rows of epoch after epoch; each epoch is drawn, shuffled and packed anew."""
     wanted = config.max_steps and config.max_steps * config.rows_per_step * config.gradient_accumulation
     rows: list[Row] = []
+    balance = Balance(config.temperature, config.cap_per_task, config.label_balance, config.max_repeats)
     epoch = 0
     while len(rows) < wanted if wanted else epoch < config.epochs:
         seed = config.seed + epoch
-        drawn = mix(by_task, weights, seed)
+        drawn = mix(by_task, weights, seed, balance)
         rows += batches.pack([samples[example.task, example.id] for example in drawn], config.pack_tokens, seed)
         epoch += 1
     return rows[:wanted]
 
 
-def _target_share(rows: Sequence[Row]) -> dict[str, float]:
-    """Share of the learned tokens by weight, and with it of the gradient, that each task has."""
-    shares: dict[str, float] = defaultdict(float)
-    for row in rows:
-        for sample in row:
-            shares[sample.task] += sample.targets * sample.weight
-    return {task: round(share / sum(shares.values()), 4) for task, share in sorted(shares.items())}
+def _shares(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """What the run shows of each task: samples, tokens that are learned, and their share by weight in the gradient."""
+    found: dict[str, dict[str, float]] = {}
+    for sample in (sample for row in rows for sample in row):
+        one = found.setdefault(sample.task, {"samples": 0, "answer_tokens": 0, "gradient_share": 0.0})
+        one["samples"] += 1
+        one["answer_tokens"] += sample.targets
+        one["gradient_share"] += sample.targets * sample.weight
+    total = sum(one["gradient_share"] for one in found.values())
+    return {
+        task: {**one, "gradient_share": round(one["gradient_share"] / total, 4)} for task, one in sorted(found.items())
+    }
+
+
+def _show(mixture: Mapping[str, Mapping[str, float]]) -> None:
+    """Print the realised shares of the tasks."""
+    table = rich.table.Table("task", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    totals = {name: sum(one[name] for one in mixture.values()) for name in ("samples", "answer_tokens")}
+    for title in ("samples", "share", "answer tokens", "share", "share of the gradient"):
+        table.add_column(title, justify="right")
+    for task, one in mixture.items():
+        counts = [text for name, total in totals.items() for text in (f"{one[name]:,}", f"{one[name] / total:.1%}")]
+        table.add_row(task, *counts, f"{one['gradient_share']:.1%}")
+    rich.console.Console(stderr=True).print(table)
 
 
 def _model(config: TrainConfig, base: Path, bf16: bool) -> Any:

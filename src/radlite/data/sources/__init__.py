@@ -1,9 +1,25 @@
 """The sources that a corpus can be built from, by name."""
 
 from radlite.data.sources import sample
+from radlite.data.sources.chexpert_plus import CHEXPERT_PLUS
+from radlite.data.sources.ct_rate import CT_RATE
+from radlite.data.sources.merlin import MERLIN
+from radlite.data.sources.mimic_cxr import MIMIC_CXR
+from radlite.data.sources.mimic_iv_note import MIMIC_IV_NOTE
+from radlite.data.sources.nli import MEDNLI, RADNLI
+from radlite.data.sources.open_qa import MEDMCQA
+from radlite.data.sources.openi import OPENI
+from radlite.data.sources.radqa import RADQA
+from radlite.data.sources.rexgradient import REXGRADIENT
 from radlite.data.sources.source import Malformed, Source, Tally
 from radlite.data.sources.tcga_tnm import TCGA_TNM
 
 __all__ = ["SOURCES", "Malformed", "Source", "Tally"]
 
-SOURCES = {source.name: source for source in (sample.source(), TCGA_TNM)}
+SOURCES = {
+    source.name: source
+    for source in (
+        sample.source(), MIMIC_CXR, MIMIC_IV_NOTE, CHEXPERT_PLUS, REXGRADIENT, CT_RATE, MERLIN, OPENI, RADNLI, MEDNLI,
+        RADQA, MEDMCQA, TCGA_TNM,
+    )
+}  # fmt: skip

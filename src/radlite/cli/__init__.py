@@ -1,16 +1,18 @@
 """The command line: verbs only. Whatever is heavy is imported inside the verb that needs it."""
 
-import json
 import os
 import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import radlite
+from radlite.cli.common import Corpus, Json, print_json, read_text
+from radlite.cli.data import data
+from radlite.cli.rads import rads
 from radlite.errors import UserError
 
 app = typer.Typer(
@@ -20,14 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Small language models as a multi-task radiology assistant on an ordinary CPU. Not a medical device.",
 )
-data = typer.Typer(no_args_is_help=True, help="Sources, corpora, and what a row looks like.")
 app.add_typer(data, name="data")
-rads = typer.Typer(no_args_is_help=True, help="RADS categories: find, mask, decide by rule, look up.")
 app.add_typer(rads, name="rads")
-
-Corpus = Annotated[Path, typer.Option(help="Corpus folder, made by `radlite data build`.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
-
 
 _EXTRA = {
     "accelerate", "datasketch", "nervaluate", "peft", "rouge_score", "safetensors", "sklearn", "torch", "transformers"
@@ -71,10 +67,6 @@ def _root(
     pass
 
 
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
-
-
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where corpus, models and results go.")] = Path("demo"),
@@ -84,82 +76,6 @@ def demo(
     from radlite.demo import run
 
     raise typer.Exit(0 if run(out, fast) else 1)
-
-
-@data.command("list")
-def data_list(as_json: Json = False) -> None:
-    """The sources: what they hold, who may use them, which tasks they feed."""
-    from radlite.data.sources import SOURCES
-
-    if as_json:
-        facts = ("name", "title", "licence", "access", "tier", "citation", "tasks")
-        _print_json([{fact: getattr(source, fact) for fact in facts} for source in SOURCES.values()])
-        return
-    for source in SOURCES.values():
-        typer.echo(f"{source.name}: {source.title}\n  tasks: {', '.join(source.tasks)}")
-        typer.echo(
-            f"  {source.tier}; {source.access}; licence: {source.licence}\n  {source.citation}\n  {source.how_to}\n"
-        )
-
-
-@data.command("build")
-def data_build(
-    source: Annotated[
-        list[str], typer.Option(help="NAME=FOLDER, or NAME alone where no files are needed; repeatable.")
-    ],
-    out: Annotated[Path, typer.Option(help="Corpus folder to make.")],
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    max_tokens: Annotated[int | None, typer.Option(help="Condense longer reports to this many tokens.")] = None,
-    tokenizer: Annotated[Path | None, typer.Option(help="Model folder whose tokenizer counts them.")] = None,
-) -> None:
-    """Build one leak-free corpus from sources: by patient, stratified 70/15/15, near-duplicates out."""
-    from radlite.data.build import build
-    from radlite.tokenizer import Tokenizer
-
-    if max_tokens and not tokenizer:
-        raise UserError("Condensing counts tokens; name the base that will be trained with --tokenizer FOLDER.")
-    counting = Tokenizer.from_folder(tokenizer) if tokenizer else None
-    sources: dict[str, Path | None] = {}
-    for name, equals, folder in (given.partition("=") for given in source):
-        if name in sources:
-            raise UserError(f"The source {name} is given twice; put its files into one folder.")
-        sources[name] = Path(folder) if equals else None
-    made = build(sources, out, seed, max_tokens, (lambda text: len(counting.encode(text))) if counting else None)
-    for task, splits in made["counts"].items():
-        typer.echo(f"{task}: " + ", ".join(f"{split} {count['rows']:,}" for split, count in splits.items()))
-    for what, removed in made["removed"].items():
-        if removed:
-            typer.echo(f"removed, {what}: {sum(removed.values()):,} rows")
-    for name, facts in made["sources"].items():
-        for reason, number in facts["dropped"].items():
-            typer.echo(f"left out of {name}, {reason}: {number:,} rows")
-
-
-@data.command("show")
-def data_show(
-    corpus: Annotated[Path, typer.Argument(help="Corpus folder.")],
-    task: Annotated[str, typer.Option(help="Task.")],
-    base: Annotated[Path, typer.Option(help="Model folder whose tokenizer and template render the rows.")],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
-    count: Annotated[int, typer.Option(help="Number of rows.")] = 3,
-) -> None:
-    """Rows as they are trained on, in colour: what is learned green, what is only read grey."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from radlite.chat import Renderer
-    from radlite.data.corpus import read
-    from radlite.reader import turns
-    from radlite.tasks import named
-
-    renderer, asked, console = Renderer.from_folder(base), named(task), Console(soft_wrap=True)
-    for example in read(corpus, asked.name, split)[:count]:
-        ids, mask = renderer.training(renderer.prompt(turns(asked, example.inputs)), example.answer)
-        target = mask.index(1)
-        row = Text(renderer.tokenizer.decode(ids[:target]), style="bright_black")
-        row.append(renderer.tokenizer.decode(ids[target:]), style="green")
-        console.print(f"[bold]{example.id}[/bold] {len(ids)} tokens, {len(ids) - target} learned")
-        console.print(row, "\n")
 
 
 @app.command()
@@ -207,7 +123,7 @@ def evaluate(
     metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
     report.write_summary(out, found, {"corpus": str(corpus), "split": split, "limit": limit}, metrics)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         report.show(Console(), found, metrics=metrics)
 
@@ -279,7 +195,7 @@ def verify(
 
     found = gate.verify(gguf, against, sample(read(corpus, split="validation"), limit))
     if as_json:
-        _print_json({**asdict(found), "passed": found.passed})
+        print_json({**asdict(found), "passed": found.passed})
     else:
         Console().print(gate.table(found))
     raise typer.Exit(0 if found.passed else 1)
@@ -295,7 +211,7 @@ def tasks(
     chosen = [named(name)] if name else list(known().values())
     facts = ("name", "inputs", "cue", "instruction", "wording", "labels", "metric", "max_tokens")
     if as_json:
-        _print_json({"system": SYSTEM, "tasks": [{fact: getattr(task, fact) for fact in facts} for task in chosen]})
+        print_json({"system": SYSTEM, "tasks": [{fact: getattr(task, fact) for fact in facts} for task in chosen]})
         return
     for task in chosen:
         labels = f"{', '.join(task.labels[:8])}{', ...' if len(task.labels) > 8 else ''}" if task.labels else "text"
@@ -326,12 +242,12 @@ def read(
     from radlite.tasks import named
 
     if schema:
-        _print_json(named(schema).schema())
+        print_json(named(schema).schema())
         return
     if not report:
         raise UserError("Name a report: a text file, or - for standard input.")
     asked = [named(name.strip()) for name in task.split(",") if name.strip()]
-    text = _text(report)
+    text = read_text(report)
     if not asked:
         _propose(report, text, as_json)
         return
@@ -356,7 +272,7 @@ def read(
     readings = [demand_fit(reading) for reading in reader.read_many(questions)]
     engine.close()
     if as_json:
-        _print_json(asdict(readings[0]) if len(readings) == 1 else [asdict(reading) for reading in readings])
+        print_json(asdict(readings[0]) if len(readings) == 1 else [asdict(reading) for reading in readings])
     for one, reading in zip(asked, readings, strict=True):
         heading = f"{one.name}: " if len(asked) > 1 else ""
         if reading.answer is None:
@@ -373,15 +289,6 @@ def read(
         raise typer.Exit(1)
 
 
-def _text(source: str, what: str = "report") -> str:
-    """The text of a file, or of standard input for `-`."""
-    from radlite.files import MAX_TEXT_BYTES, decode, read_text
-
-    if source == "-":
-        return decode(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), f"{what} on standard input")
-    return read_text(Path(source), what)
-
-
 def _propose(source: str, text: str, as_json: bool) -> None:
     """Say which tasks fit the report."""
     from radlite.routing.detection import detect
@@ -391,105 +298,13 @@ def _propose(source: str, text: str, as_json: bool) -> None:
         raise UserError("The report is empty; give a text.")
     found = detect(text)
     if as_json:
-        _print_json(asdict(found))
+        print_json(asdict(found))
     elif found.tasks:
         system = f" ({found.system})" if found.system else ""
         typer.echo(f"Tasks that fit{system}: {', '.join(found.tasks)}\n  because: {'; '.join(found.why)}")
         typer.echo(f"Ask them: radlite read {source} --task {','.join(found.tasks)}")
     else:
         typer.echo(f"Unclear what this is; choose with --task from: {', '.join(TASKS)}")
-
-
-@rads.command("find")
-def rads_find(text: Annotated[str, typer.Argument(help="Text, or - for standard input.")] = "-") -> None:
-    """Every RADS category that a text mentions, one JSON line each."""
-    from radlite.rads.mentions import find
-
-    for mention in find(_given(text)):
-        typer.echo(json.dumps(asdict(mention), ensure_ascii=False))
-
-
-@rads.command("mask")
-def rads_mask(text: Annotated[str, typer.Argument(help="Text, or - for standard input.")] = "-") -> None:
-    """The text without any RADS category: what is then asked has to be inferred."""
-    from radlite.rads.mentions import mask
-
-    typer.echo(mask(_given(text)))
-
-
-@rads.command("rule")
-def rads_rule(
-    system: Annotated[str, typer.Argument(help="System, for example TI-RADS.")],
-    features: Annotated[str, typer.Argument(help="Findings as a JSON file, or - for standard input.")] = "",
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of the findings instead.")] = False,
-    as_json: Json = False,
-) -> None:
-    """The category that a guideline's decision table gives for findings, and the rule that fired."""
-    from radlite.rads import rules
-
-    system = _system(system)
-    if schema:
-        _print_json(rules.schema(system))
-        return
-    if not features:
-        raise UserError("Name the findings: a JSON file, or - for standard input; --schema prints their form.")
-    try:
-        value = json.loads(_text(features, "file of findings"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        line = getattr(error, "lineno", 1)
-        raise UserError(f"The findings are not JSON (line {line}); --schema prints their form.") from error
-    ruling = rules.decide(system, value)
-    if as_json:
-        _print_json(asdict(ruling))
-    else:
-        typer.echo("\n".join(filter(None, (ruling.category, ruling.rule, ruling.advice))))
-
-
-@rads.command("table")
-def rads_table(
-    system: Annotated[str, typer.Argument(help="System; all ten if not given.")] = "", as_json: Json = False
-) -> None:
-    """The categories of the systems with order, risk and management; version and source of each system."""
-    from rich.console import Console
-
-    from radlite.rads import systems
-
-    chosen = [systems()[_system(system)]] if system else list(systems().values())
-    if as_json:
-        _print_json([asdict(one) for one in chosen])
-        return
-    for one in chosen:
-        Console().print(_table(one))
-
-
-def _system(name: str) -> str:
-    """The system called so, in any case of letters."""
-    from radlite.rads import systems
-
-    found = next((system for system in systems() if system.casefold() == name.casefold()), None)
-    if found is None:
-        raise UserError(f"There is no system {name!r}; choose from {', '.join(systems())}.")
-    return found
-
-
-def _table(system: Any) -> Any:
-    """One system as a table for people."""
-    from rich import box
-    from rich.table import Table
-
-    title = f"{system.name}: {system.title}. {system.version}.\n{system.source}."
-    table = Table("category", "risk", "next", title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
-    for scale in system.scales:
-        if not scale.stated_only:
-            table.add_section()
-            for one in scale.categories:
-                table.add_row(one.code, one.risk, one.management)
-    table.caption = "; ".join(f"{name}: {meaning}" for name, meaning in system.modifiers.items())
-    return table
-
-
-def _given(text: str) -> str:
-    return _text("-", "text") if text == "-" else text
 
 
 def _demonstration() -> Path:

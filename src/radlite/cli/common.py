@@ -1,0 +1,25 @@
+"""What the verbs share: options, and how text comes in and JSON goes out."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Corpus = Annotated[Path, typer.Option(help="Corpus folder, made by `radlite data build`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def read_text(source: str, what: str = "report") -> str:
+    """The text of a file, or of standard input for `-`."""
+    from radlite.files import MAX_TEXT_BYTES, decode, read_text
+
+    if source == "-":
+        return decode(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), f"{what} on standard input")
+    return read_text(Path(source), what)

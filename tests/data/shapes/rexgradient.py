@@ -1,0 +1,54 @@
+"""ReXGradient-160K as it is downloaded: a table of studies for each split, with the keys of its JSON files."""
+
+import csv
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+from radlite.data import sample
+from radlite.sections import sections
+
+HEADER = (
+    "id", "PatientID", "AccessionNumber", "StudyInstanceUid", "StudyDate", "PatientSex", "PatientAge", "EthnicGroup",
+    "Indication", "Comparison", "Findings", "Impression",
+)  # fmt: skip
+
+
+def write(folder: Path, count: int = 20, seed: int = 0) -> None:
+    """Write the three tables with `count` studies, a fifth each valid and test; most patients have two."""
+    draw = random.Random(seed)
+    studies: dict[str, list[tuple[str, ...]]] = {"train": [], "valid": [], "test": []}
+    for index, one in enumerate(sample.examples("impression_generation", "train", count, seed)):
+        split = ("train", "train", "train", "train", "train", "train", "valid", "valid", "test", "test")[index % 10]
+        text = one.inputs["report"]
+        parts = {part.name: text[part.body : part.end].strip() for part in sections(text)}
+        studies[split].append(
+            row(
+                f"GRDN{index // 2:012d}",
+                f"1.2.826.{index + 1}",
+                draw.choice(("None", parts["indication"])),
+                draw.choice(("None", parts.get("comparison", ""))),
+                "None" if index % 10 == 3 else parts["findings"],
+                "" if index % 10 == 5 else one.answer,
+                date=f"20{draw.randint(10, 22)}{draw.randint(1, 12):02d}{draw.randint(1, 28):02d}",
+            )
+        )
+    for split, lines in studies.items():
+        table(folder, split, lines)
+
+
+def row(
+    patient: str, study: str, indication: str, comparison: str, findings: str, impression: str, date: str = "20200131"
+) -> tuple[str, ...]:
+    """One study."""
+    accession = f"A{study.replace('.', '')}"
+    head = (f"p{patient}_a{accession}_s{study}", patient, accession, study, date, "F", "045Y", "")
+    return (*head, indication, comparison, findings, impression)
+
+
+def table(folder: Path, split: str, rows: Iterable[tuple[str, ...]]) -> None:
+    """Write the table of a split (`train`, `valid`, `test`)."""
+    path = folder / "metadata" / f"{split}_metadata.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([HEADER, *rows])

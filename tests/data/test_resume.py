@@ -1,0 +1,113 @@
+"""A build that is cut off goes on, and ends as if nothing had happened; the number of processes changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from radlite.data.build import build
+from radlite.data.sources import SOURCES
+from radlite.data.sources.sample import source
+from tests.data.shapes import mimic_cxr
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from radlite.data.build import build
+from radlite.data.sources.sample import source
+if __name__ == "__main__":
+    build({"sample": None}, Path(sys.argv[1]), known={"sample": source(%r)}, workers=2)
+"""
+COUNTS = {"train": 500, "validation": 40, "test": 40}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    made = json.loads((folder / "corpus.json").read_text())
+    return {name: entry["sha256"] for name, entry in made["files"].items()}
+
+
+def whole(folder: Path) -> dict[str, str]:
+    build({"sample": None}, folder, known={"sample": source(COUNTS)}, workers=1)
+    return digests(folder)
+
+
+def test_a_killed_build_goes_on_with_its_pieces_and_gives_the_same_files(tmp_path: Path) -> None:
+    script = tmp_path / "build.py"
+    script.write_text(SCRIPT % COUNTS)
+    out, room = tmp_path / "killed", tmp_path / ".killed.building"
+    process = subprocess.Popen([sys.executable, str(script), str(out)], start_new_session=True)
+    try:
+        while not list(room.glob("*.npz")):
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not out.exists() and not (room / "sample.json").exists()
+    kept = {path.name: path.stat().st_mtime_ns for path in room.glob("*.npz")}
+    build({"sample": None}, out, known={"sample": source(COUNTS)}, workers=1, seed=0)
+    assert digests(out) == whole(tmp_path / "whole")
+    assert kept and not room.exists()
+
+
+def test_pieces_of_a_killed_build_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import radlite.data.spool as spool
+
+    made, lay_one = [], spool._lay
+
+    def counted(path: Path, rows: object) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(path.name)
+        lay_one(path, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(spool, "_lay", counted)
+    arguments = {"known": {"sample": source(COUNTS)}, "workers": 1}
+    with pytest.raises(KeyboardInterrupt):
+        build({"sample": None}, tmp_path / "c", **arguments)  # type: ignore[arg-type]
+    first, made[:] = made[:], ["", "", ""]
+    build({"sample": None}, tmp_path / "c", **arguments)  # type: ignore[arg-type]
+    assert len(first) == 2 and not set(first) & set(made)
+    assert digests(tmp_path / "c") == whole(tmp_path / "whole")
+
+
+def test_a_changed_file_makes_an_interrupted_build_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import radlite.data.build as module
+
+    files = tmp_path / "files"
+    files.mkdir()
+    mimic_cxr.write(files)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_split", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build({"mimic_cxr": files}, tmp_path / "c")
+    before = (tmp_path / ".c.building" / "mimic_cxr.json").read_text()
+    mimic_cxr.write(files, count=30, seed=5)
+    made = build({"mimic_cxr": files}, tmp_path / "c")
+    assert made["sources"]["mimic_cxr"]["files"] != json.loads(before)["files"]
+
+
+def test_the_number_of_processes_does_not_change_a_byte(tmp_path: Path) -> None:
+    one, two = (tmp_path / str(workers) for workers in (1, 2))
+    for workers, out in enumerate((one, two), start=1):
+        build({"sample": None}, out, known={"sample": source(COUNTS)}, workers=workers)
+    assert digests(one) == digests(two)
+    first, second = (json.loads((out / "corpus.json").read_text()) for out in (one, two))
+    assert {**first, "created": ""} == {**second, "created": ""}
+
+
+def test_two_builds_into_one_place_are_refused(tmp_path: Path) -> None:
+    from radlite.errors import UserError
+    from radlite.files import exclusive
+
+    with exclusive(tmp_path / "c"), pytest.raises(UserError, match="Another radlite"):
+        build({"sample": None}, tmp_path / "c", known={"sample": SOURCES["sample"]})
