@@ -15,6 +15,9 @@ from radlite.tasks.task import Counts, Status
 _MOST_LABELS = 48
 """A task with more labels gets no rows for single ones."""
 
+_PROXY = "proxy"
+"""Tier and slice of answers that only stand for the true ones."""
+
 Stage = Literal["baseline", "base", "tuned", "quantized", "ensemble"]
 
 
@@ -29,7 +32,8 @@ class Row(TypedDict):
     """Split of the corpus the items come from; a router may learn from `validation` only."""
     task: str
     slice: str
-    """`all`, a RADS system, `seen_wording`, `unseen_wording`, or a source where a task has several."""
+    """`all`, a RADS system, `seen_wording`, `unseen_wording`, `proxy`, or a source where a task has several. Proxies, whose
+    answer only stands for the true one, are not in `all` beside true answers."""
     metric: str
     """A metric of the task, `f1 LABEL` of one label, `macro_f1` over those that occur, `micro_f1` over all,
     `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable` or `too_long`: the share of
@@ -91,6 +95,8 @@ def _slices(example: Example, group: str | None) -> Iterable[str]:
         yield "unseen_wording"
     elif "seen_wording" in example.tags or example.tier == "synthetic":
         yield "seen_wording"
+    if example.tier == _PROXY:
+        yield _PROXY
     yield f"source {example.source}"
 
 
@@ -104,7 +110,8 @@ def rows(answered: Sequence[Answered], model: str, stage: Stage, shots: int = 0)
         splits = {item.split for item in items}
         if len(splits) > 1:
             raise UserError(f"The items of {task} come from several splits ({', '.join(sorted(splits))}); give one.")
-        for name, part in {"all": items, **_parts(items)}.items():
+        whole = [item for item in items if _PROXY not in item.slices] or items
+        for name, part in {"all": whole, **_parts(items)}.items():
             for metric, estimate in _estimates(named(task), part, name == "all").items():
                 result.append(
                     {"model": model, "stage": stage, "shots": shots, "split": items[0].split, "task": task,

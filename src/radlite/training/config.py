@@ -57,6 +57,11 @@ class TrainConfig(pydantic.BaseModel):
     max_repeats: int | None = Field(
         None, ge=1, description="How often an epoch shows one row at most; unset: as often as weight and balance say."
     )
+    tiers: tuple[Literal["gold", "silver", "synthetic", "proxy"], ...] = Field(
+        ("gold", "silver", "synthetic", "proxy"),
+        min_length=1,
+        description="Rows to learn from by who answered them: experts, programs, the synthesiser, or stand-ins.",
+    )
     limit_per_task: int | None = Field(None, ge=1, description="Rows of each task to use at most; unset: all.")
     rank: int = Field(64, ge=1, description="Rank of the low-rank update of each matrix.")
     alpha: float = Field(128, gt=0, description="The update is scaled by alpha / rank (rsLoRA: alpha / sqrt(rank)).")

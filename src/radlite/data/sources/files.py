@@ -8,6 +8,7 @@ found. Content is never quoted.
 import contextlib
 import csv
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -118,7 +119,7 @@ def read_workbook(
     openpyxl = _library("openpyxl", "Excel workbooks")
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # The library raises of many kinds, some of its own.
         raise UserError(f"{path} is {_kind_of(path) or 'damaged'} (expected {expected}); get it again.") from error
     with contextlib.closing(book):
         rows = book.worksheets[0].iter_rows(values_only=True)
@@ -162,21 +163,24 @@ def read_members(
     folder: Path, archive: str | Sequence[str], suffix: str, expected: str, tally: Tally
 ) -> Iterator[tuple[str, bytes]]:
     """(name, content) of the files that end in `suffix`: members of the archive (.tgz, .tar, .zip) if there is one,
-    else the files in or below `folder`, in the order of their names."""
-    for name in _names(archive):
-        path = folder / name
-        if path.is_file():
-            tally.files[path.name] = sha256(path)
-            yield from _members(path, suffix, expected)
-            return
+    else the files in or below `folder`, in the order of their names, for which one digest is noted. Files are not
+    counted as rows."""
+    names = _names(archive)
+    if path := next((path for name in names for path in sorted(folder.rglob(Path(name).name)) if path.is_file()), None):
+        tally.files[path.name] = sha256(path)
+        yield from _members(path, suffix, expected)
+        return
     found = sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
     if not found:
-        find(folder, _names(archive), expected)
+        find(folder, names, expected)
+    digest = hashlib.sha256()
     for path in found:
         if path.stat().st_size > MAX_TEXT_BYTES:
             raise UserError(f"{path} is larger than {MAX_TEXT_BYTES >> 20} MiB (expected {expected}).")
-        tally.files[path.name] = sha256(path)
-        yield path.relative_to(folder).as_posix(), path.read_bytes()
+        name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+        digest.update(hashlib.sha256(content).digest() + name.encode("utf-8", "surrogateescape"))
+        yield name, content
+    tally.files[f"*{suffix}"] = digest.hexdigest()
 
 
 def _names(name: str | Sequence[str]) -> Sequence[str]:
@@ -206,7 +210,10 @@ def _members(path: Path, suffix: str, expected: str) -> Iterator[tuple[str, byte
                 if file:
                     yield member.name, _small(path, file, expected)
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise UserError(f"{path} is {_kind_of(path) or 'damaged or cut short'} (expected {expected}).") from error
+        with path.open("rb") as file:
+            packed = file.read(2) in (b"\x1f\x8b", b"PK")
+        what = "damaged or cut short" if packed else _kind_of(path) or "damaged or cut short"
+        raise UserError(f"{path} is {what} (expected {expected}); get it again.") from error
 
 
 def _small(path: Path, file: IO[bytes], expected: str) -> bytes:
