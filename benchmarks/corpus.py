@@ -1,4 +1,4 @@
-"""How long it takes, and how much memory, to build a corpus of N synthetic reports: read, split, near-duplicates, write.
+"""How long it takes, and how much memory, to build a corpus of N synthetic reports: read, split, compare, write.
 
     python benchmarks/corpus.py 100000 300000 1000000 --workers 2
 
@@ -11,6 +11,7 @@ import argparse
 import csv
 import multiprocessing
 import os
+import random
 import shutil
 import tempfile
 import threading
@@ -43,13 +44,22 @@ SOURCE = Source(
 )  # fmt: skip
 
 
-def write(folder: Path, start: int, count: int, seed: int) -> None:
+def write(folder: Path, start: int, count: int, templates: float) -> None:
+    """Append reports; the share `templates` of them is one report with up to three words changed."""
+    chance = random.Random(start)
+    template = next(sample.examples("impression_generation", "train", 1, seed=-1)).inputs["report"].split()
     with (folder / "reports.csv").open("a", newline="") as file:
         table = csv.writer(file)
         if not start:
             table.writerow(COLUMNS)
-        for number, one in enumerate(sample.examples("impression_generation", "train", count, seed), start=start):
-            table.writerow([number, number // 2, one.inputs["report"], one.answer])
+        for number, one in enumerate(sample.examples("impression_generation", "train", count, start), start=start):
+            report = one.inputs["report"]
+            if chance.random() < templates:
+                said = [*template]
+                for _ in range(3):
+                    said[chance.randrange(len(said))] = f"word{chance.randrange(100_000)}"
+                report = " ".join(said)
+            table.writerow([number, number // 2, report, one.answer])
 
 
 def measured(folder: Path, out: Path, workers: int, result: Any) -> None:
@@ -82,13 +92,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", type=int, nargs="+", help="numbers of reports, in rising order")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--templates", type=float, default=0.0, help="share of reports that are nearly one and the same"
+    )
     options = parser.parse_args()
     room = Path(tempfile.mkdtemp(prefix="radlite-bench-"))
     print("reports     CSV      build   reports/s  memory   kept       removed   µs a report")
     try:
         written = 0
         for size in options.sizes:
-            write(room, written, size - written, seed=written)
+            write(room, written, size - written, options.templates)
             written = size
             receiver, sender = multiprocessing.Pipe(duplex=False)
             process = multiprocessing.get_context("spawn").Process(

@@ -296,23 +296,10 @@ def test_evaluating_what_is_no_corpus_is_refused(model: Path, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_source_is_refused(tmp_path: Path) -> None:
-    complains(radlite("data", "build", "--source", "nothing=x", "--out", tmp_path / "c"), "nothing")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_demo_does_not_write_into_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     complains(radlite("demo", "--out", tmp_path), "choose another --out")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-def test_the_sample_source_builds_and_shows_in_colour(tmp_path: Path, base: Path) -> None:
-    corpus = tmp_path / "corpus"
-    done = radlite("data", "build", "--source", "sample", "--out", corpus)
-    assert done.returncode == 0, done.stderr
-    shown = radlite("data", "show", corpus, "--task", "m_staging", "--base", base, "--count", "1")
-    assert b"[TASK: m_staging]" in shown.stdout
 
 
 def test_help_needs_no_model_and_no_torch(tmp_path: Path) -> None:

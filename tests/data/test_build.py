@@ -107,7 +107,7 @@ def test_no_near_duplicate_of_a_real_test_report_is_trained_on(shared: Path, tmp
         [shingles(words(row.inputs["report"])) for row in corpus.read(tmp_path / "corpus", "m_staging", split)]
         for split in ("test", "train")
     )
-    assert max(jaccard(one, other) for one in test[:20] for other in train) < 0.8
+    assert max(jaccard(one, train).max() for one in test) < 0.8
 
 
 def test_one_patient_of_two_sources_is_on_one_side(tmp_path: Path) -> None:

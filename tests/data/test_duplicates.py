@@ -25,7 +25,7 @@ def leaving(texts: list[tuple[str, list[str]]]) -> list[int]:
 
 
 def similarity(one: str, other: str) -> float:
-    return jaccard(shingles(one.split()), shingles(other.split()))
+    return float(jaccard(shingles(one.split()), [shingles(other.split())])[0])
 
 
 def test_a_training_copy_with_one_word_changed_leaves_and_the_test_row_stays() -> None:

@@ -26,7 +26,7 @@ app.add_typer(data, name="data")
 app.add_typer(rads, name="rads")
 
 _EXTRA = {
-    "accelerate", "datasketch", "nervaluate", "peft", "rouge_score", "safetensors", "sklearn", "torch", "transformers"
+    "accelerate", "nervaluate", "peft", "rouge_score", "safetensors", "sklearn", "torch", "transformers"
 }  # fmt: skip
 """What `pip install radlite` leaves to its extra `train`."""
 

@@ -65,10 +65,14 @@ def bands(found: Shingles) -> NDArray[np.uint64]:
     return total
 
 
-def jaccard(one: Shingles, other: Shingles) -> float:
-    """Jaccard similarity of two sets of shingles, 0..1."""
-    both = len(np.intersect1d(one, other, assume_unique=True))
-    return both / (len(one) + len(other) - both)
+def jaccard(one: Shingles, others: Sequence[Shingles]) -> NDArray[np.float64]:
+    """Jaccard similarity, 0..1, of a set of shingles with each of others."""
+    lengths = np.array([len(other) for other in others])
+    every = np.concatenate(others)
+    at = np.minimum(np.searchsorted(one, every), len(one) - 1)
+    both = np.add.reduceat(one[at] == every, np.cumsum(lengths) - lengths, dtype=np.int64)
+    similarity: NDArray[np.float64] = both / (len(one) + lengths - both)
+    return similarity
 
 
 class _Numbers(dict[str, int]):

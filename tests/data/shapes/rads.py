@@ -50,11 +50,16 @@ def entries(count: int) -> list[tuple[str, str, str, str, str | None]]:
 
 
 def report(number: str, code: str | None, seed: int) -> str:
-    """A report of the category that states it in its impression; one without a statement where there is none."""
+    """A report of the category that states it in its impression; one without a statement where there is none.
+
+    The findings are short where the synthesiser has no cases of the category (O-RADS 0).
+    """
     if not code:
         return "Indication: Follow-up.\nFindings: Nothing that could be assessed.\nImpression: Not assessed."
     system = system_of(code)
-    draw = SYSTEMS[system][1]
+    drawn, draw = SYSTEMS[system]
+    if code not in drawn:
+        return f"Indication: Follow-up.\nFindings: The study is incomplete.\nImpression: {code}, to be repeated."
     writer = Writer(random.Random(f"{seed}/{number}"), held_out=False)
     text = written(writer, draw(writer, code))
     stated = code if code.split()[0] == system else f"LI-RADS {code}"
@@ -75,7 +80,7 @@ def write(folder: Path, count: int = 24, seed: int = 0) -> None:
 
 def pdf(text: str) -> bytes:
     """A PDF of `text` in wrapped lines, as many pages as it takes; no compression, one font."""
-    lines = [piece for line in text.splitlines() for piece in textwrap.wrap(line, 90) or [""]]
+    lines = [piece for line in text.splitlines() for piece in textwrap.wrap(line, 90, break_on_hyphens=False) or [""]]
     pages = [lines[at : at + 50] for at in range(0, len(lines), 50)] or [[]]
     kids = " ".join(f"{4 + 2 * index} 0 R" for index in range(len(pages)))
     bodies = [

@@ -210,9 +210,9 @@ def _members(path: Path, suffix: str, expected: str) -> Iterator[tuple[str, byte
                 if file:
                     yield member.name, _small(path, file, expected)
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        with path.open("rb") as file:
-            packed = file.read(2) in (b"\x1f\x8b", b"PK")
-        what = "damaged or cut short" if packed else _kind_of(path) or "damaged or cut short"
+        with path.open("rb") as raw:
+            is_packed = raw.read(2) in (b"\x1f\x8b", b"PK")
+        what = "damaged or cut short" if is_packed else _kind_of(path) or "damaged or cut short"
         raise UserError(f"{path} is {what} (expected {expected}); get it again.") from error
 
 

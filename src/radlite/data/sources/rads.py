@@ -171,8 +171,8 @@ def _reports(folder: Path, tally: Tally) -> Iterator[tuple[Path, int, str, str]]
                 yield path, 1, path.stem, plain(text)
     if not found:
         raise UserError(
-            f"{folder} has no reports (expected R001_B_MG.pdf or R001_B_MG.txt and so on, in it or below, or reports.csv "
-            "with the columns Report_Number and report); put them beside metadata.csv."
+            f"{folder} has no reports (expected R001_B_MG.pdf or R001_B_MG.txt and so on, in it or below, or "
+            "reports.csv with the columns Report_Number and report); put them beside metadata.csv."
         )
 
 
@@ -189,7 +189,7 @@ def _text_of_pdf(content: bytes) -> str | None:
         return None
     pypdf = _library("pypdf", "PDF")
     try:
-        return "\n".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
+        return "\n".join(page.extract_text().strip() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
     except Exception:  # on a damaged file pypdf raises whatever its parts do
         return None
 

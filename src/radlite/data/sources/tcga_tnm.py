@@ -99,8 +99,9 @@ TCGA_TNM = Source(
     ),
     tasks=tuple(_STAGES),
     how_to=(
-        "Clone github.com/tatonetti-lab/tnm-stage-classifier and put Demo/T14_test.csv, "
-        "TCGA_Metadata/TCGA_N03_patients.csv and TCGA_Metadata/TCGA_M01_patients.csv into one folder."
+        "1. Clone github.com/tatonetti-lab/tnm-stage-classifier.\n"
+        "2. Put Demo/T14_test.csv, TCGA_Metadata/TCGA_N03_patients.csv and TCGA_Metadata/TCGA_M01_patients.csv into one "
+        "folder and run: radlite data build --source tcga_tnm=FOLDER --out corpus"
     ),
     rows=rows,
     condense=condense,
