@@ -12,8 +12,22 @@ from radlite.data.check import check
 from radlite.data.sources import SOURCES, Tally
 from radlite.tasks import named
 from tests.data.shapes import (
-    chest_imagenome, chexpert_plus, ct_rate, merlin, mimic_cxr, mimic_iv_note, ms_cxr_t, nli, open_qa, openi, radgraph,
-    radnlp2024, radqa, rads, rexgradient, table,
+    chest_imagenome,
+    chexpert_plus,
+    ct_rate,
+    merlin,
+    mimic_cxr,
+    mimic_iv_note,
+    ms_cxr_t,
+    nli,
+    open_qa,
+    openi,
+    radgraph,
+    radnlp2024,
+    radqa,
+    rads,
+    rexgradient,
+    table,
 )  # fmt: skip
 from tests.data.test_tcga_tnm import tables
 

@@ -1,6 +1,7 @@
 """Files of sources: rows one by one, bad rows counted, wrong files named without quoting them."""
 
 import gzip
+import runpy
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,9 @@ def test_any_bytes_give_rows_or_one_user_error(data: bytes, headed: bool, tmp_pa
         return
     assert len(rows) + len(tally.malformed) == tally.rows
     assert all(row["id"].strip() and row["text"].strip() for row in rows)
+
+
+def test_the_data_card_is_that_of_the_adapters() -> None:
+    root = Path(__file__).parents[2]
+    card = runpy.run_path(str(root / "scripts" / "data_card.py"))["card"]()
+    assert (root / "docs" / "data" / "sources.md").read_text("utf-8") == card, "run python scripts/data_card.py"

@@ -185,9 +185,9 @@ def _split(rows: spool.Laid, seed: int) -> tuple[NDArray[np.int8], dict[str, dic
     """The split of each row, and what was removed, by reason and place."""
     split = share_out(rows.ties, seed=seed)
     leaked = np.flatnonzero(split == OUT)
-    texts = np.full(len(rows.bands), OUT, np.int8)
+    texts = np.full(len(rows.signatures), OUT, np.int8)
     texts[rows.ties.text[split != OUT]] = split[split != OUT]
-    near = duplicates.near(rows.bands, texts, rows.shingles)[rows.ties.text] & (split != OUT)
+    near = duplicates.near(rows.signatures, texts, rows.shingles)[rows.ties.text] & (split != OUT)
     removed = {
         "leaks between given splits": _by_place(rows, leaked, rows.ties.given),
         "near-duplicates of a stronger split": _by_place(rows, np.flatnonzero(near), split),

@@ -37,9 +37,9 @@ def check(folder: Path, workers: int = 1) -> list[Offender]:
         strongest = np.full(tie.max(initial=0) + 1, -1)
         np.maximum.at(strongest, tie[tie >= 0], split[tie >= 0])
         found.append((kind, np.flatnonzero((tie >= 0) & (split < strongest[tie]))))
-    texts = np.full(len(rows.bands), -1, np.int8)
+    texts = np.full(len(rows.signatures), -1, np.int8)
     np.maximum.at(texts, rows.ties.text, split.astype(np.int8))
-    near = duplicates.near(rows.bands, texts, rows.shingles)
+    near = duplicates.near(rows.signatures, texts, rows.shingles)
     found.append(("near-duplicate", np.flatnonzero(near[rows.ties.text])))
     return [
         Offender(kind, rows.tasks[rows.task[number]], SPLITS[split[number]], rows.id[number])  # type: ignore[arg-type]

@@ -72,11 +72,11 @@ _DATE = re.compile(
 _REST = "(?:anuary|ebruary|arch|pril|une|uly|ugust|eptember|ctober|ovember|ecember)"
 _DAY = re.compile(
     rf"""[JFMASOND](?:
-    (?:(?<=[0-9]\s.)|(?<=[0-9](?:st|nd|rd|th)\s.)|(?<=[0-9](?:st|nd|rd|th)\sof\s.)){_REST}\b(?![,\s]{{1,3}}{_YEAR})
-    |(?<![A-Za-z].){_REST}\s[0-3]?[0-9](?:st|nd|rd|th)?\b(?![,\s]{{1,3}}{_YEAR}))""",
+    (?:(?<=[0-9][ ].)|(?<=[0-9](?:st|nd|rd|th)[ ].)|(?<=[0-9](?:st|nd|rd|th)[ ]of[ ].)){_REST}\b(?![,\s]{{1,3}}{_YEAR})
+    |(?<![A-Za-z].){_REST}[ ][0-3]?[0-9](?:st|nd|rd|th)?\b(?![,\s]{{1,3}}{_YEAR}))""",
     re.VERBOSE,
 )
-"""12 March, March 12. Short names and May need a year: these are words, too."""
+"""12 March, March 12, on one line. Short names and May need a year: these are words, too."""
 
 _CAPITAL = "[A-ZÀ-ÖØ-ÞĀ-Ž]"
 # Words that begin a sentence after one that ends with MR. (the modality), MS. (the disease) or DR. (the radiograph).

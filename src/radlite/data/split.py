@@ -37,8 +37,8 @@ class Ties:
     """Index of the official split in `SPLITS`; -1: there is none."""
     stratum: Numbers
     """Task and label, as an index into `strata`; of a task without labels the task."""
-    tested: NDArray[np.bool_]
-    """Rows by which a model may be judged although they come with no split; the others follow no official test."""
+    barred: NDArray[np.bool_]
+    """Shape (rows, splits): what an unsplit row is not good enough for, as experts' answers are evaluated there."""
     name: Sequence[str]
     """Source, task and id, joined by null characters: different for each row."""
     strata: Sequence[str]
@@ -58,9 +58,10 @@ def share_out(rows: Ties, fractions: tuple[float, float, float] = FRACTIONS, see
     """The split of each row as an index into `SPLITS`, or `OUT`.
 
     Rows that share a patient or a text stay together, across tasks, and so do rows linked through others. A row that
-    comes with a split keeps it, and unsplit rows tied to it follow it, or, where they are of less worth than what is
-    evaluated there (`Ties.tested`), are left out. Where given splits disagree, test wins over validation and validation
-    over train: the row on the weaker side is left out, so that an official test set stays whole. The other rows are
+    comes with a split keeps it, and unsplit rows tied to it follow it. Rows that are answered by programs, or only
+    stand in, are not evaluated beside those of experts (`Ties.barred`): they go to training, or out if tied to what is
+    evaluated. Where given splits disagree, test wins over validation and validation over train: the row on the weaker
+    side is left out, so that an official test set stays whole. The other rows are
     shared out by `fractions` (train, validation, test), each (task, label) as evenly as the groups permit (iterative
     stratification: Sechidis et al., ECML PKDD 2011). The order of rows does not matter.
     """
@@ -73,34 +74,42 @@ def share_out(rows: Ties, fractions: tuple[float, float, float] = FRACTIONS, see
         if to < 0:
             free.append(group)
         else:
-            chosen[group] = np.where(rows.tested[group] | (to == 0), to, OUT)
+            chosen[group] = np.where(rows.barred[group, to], OUT, to)
     for group, split in zip(free, _stratify(rows, free, fractions, seed), strict=True):
-        chosen[group] = split
+        chosen[group] = np.where(rows.barred[group, split], OUT, split)
     return _settle(rows, chosen)
 
 
 def ties(columns: Mapping[str, Sequence[str]], text: Numbers) -> Ties:
     """What ties rows together, from their `COLUMNS`, and a number for the text of each."""
-    evaluated = gold_tested(zip(columns["task"], columns["tier"], columns["split"], strict=True))
     strata = sorted(set(columns["stratum"]))
     at = {one: number for number, one in enumerate(strata)}
-    worth = (
-        tier == "gold" or task not in evaluated for tier, task in zip(columns["tier"], columns["task"], strict=True)
-    )
     return Ties(
         text=text,
         patient=numbered(columns["patient"]),
         given=np.fromiter((SPLITS.index(one) if one else -1 for one in columns["split"]), np.int64, len(text)),
         stratum=np.fromiter((at[one] for one in columns["stratum"]), np.int64, len(text)),
-        tested=np.fromiter(worth, np.bool_, len(text)),
+        barred=_barred(columns),
         name=columns["name"],
         strata=strata,
     )
 
 
-def gold_tested(rows: Iterable[tuple[str, str, str]]) -> set[str]:
-    """The tasks, of (task, tier, official split), that have expert answers in an official validation or test set."""
-    return {task for task, tier, split in rows if tier == "gold" and split in SPLITS[1:]}
+def _barred(columns: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
+    """See `Ties.barred`."""
+    rows = list(zip(columns["task"], columns["tier"], columns["split"], strict=True))
+    experts = {(task, split) for task, tier, split in rows if tier == "gold"}
+    pairs = sorted({(task, tier) for task, tier, _ in rows})
+    table = np.array(
+        [
+            [tier != "gold" and split != SPLITS[0] and (task, split) in experts for split in SPLITS]
+            for task, tier in pairs
+        ],
+        np.bool_,
+    ).reshape(-1, len(SPLITS))
+    at = {pair: number for number, pair in enumerate(pairs)}
+    barred: NDArray[np.bool_] = table[np.fromiter((at[task, tier] for task, tier, _ in rows), np.int64, len(rows))]
+    return barred
 
 
 def describe(row: Example) -> dict[str, str]:
@@ -180,7 +189,8 @@ def _stratify(rows: Ties, groups: Sequence[Numbers], fractions: tuple[float, flo
     for number in sorted(range(len(groups)), key=lambda number: (-len(groups[number]), draw[number])):
         for at in strata[number]:
             holding[at].append(number)
-    open_splits = [split for split in range(3) if fractions[split] > 0]
+    shared = [split for split in range(3) if fractions[split] > 0]
+    barred = [np.logical_and.reduce(rows.barred[group]).tolist() for group in groups]
     has = [[0] * len(rows.strata) for _ in SPLITS]
     size = [0] * len(SPLITS)
     chosen = [OUT] * len(groups)
@@ -188,7 +198,8 @@ def _stratify(rows: Ties, groups: Sequence[Numbers], fractions: tuple[float, flo
         for number in holding[at]:
             if chosen[number] == OUT:
                 split = min(
-                    open_splits, key=lambda split: (has[split][at] / fractions[split], size[split] / fractions[split])
+                    [split for split in shared if not barred[number][split]] or [0],
+                    key=lambda split: (has[split][at] / fractions[split], size[split] / fractions[split]),
                 )
                 chosen[number] = split
                 for one, count in strata[number].items():

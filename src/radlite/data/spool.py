@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radlite.data.split import SPLITS, Ties, describe, ties
-from radlite.data.texts import Shingles, bands, key, shingles, text_of, words
+from radlite.data.texts import BANDS, ROWS, Shingles, key, shingles, signature, text_of, words
 from radlite.files import atomic
 from radlite.tasks import Example, Task, named
 
@@ -108,7 +108,7 @@ def _lay(path: Path, rows: Sequence[Example]) -> None:
             file,
             text=np.array(of_row, np.int32),
             key=np.frombuffer(b"".join(map(key, said)), np.uint64).reshape(-1, 2),
-            bands=np.stack([bands(one) for one in found]),
+            signature=np.stack([signature(one) for one in found]),
             shingles=np.concatenate(found),
             lengths=np.array([len(one) for one in found], np.int32),
             tasks=np.array([row.task for row in rows]),
@@ -144,8 +144,8 @@ class Laid:
     task: NDArray[np.int16]
     """Of each row, as an index into `tasks`."""
     tasks: list[str]
-    bands: NDArray[np.uint64]
-    """Of each text, shape (texts, BANDS); the texts are numbered as in `ties.text`."""
+    signatures: NDArray[np.uint32]
+    """Of each text, as numbered in `ties.text`."""
     shingles: Callable[[int], Shingles]
     """Of a text."""
     source: list[str]
@@ -161,13 +161,12 @@ def laid(folder: Path, sources: Sequence[tuple[str, int]]) -> Laid:
     columns: dict[str, list[str]] = {column: [] for column in (*wanted, "task")}
     texts: list[NDArray[np.int64]] = []
     number: dict[bytes, int] = {}
-    kept_bands: list[NDArray[np.uint64]] = []
     starts = [0]
-    with (folder / "shingles.bin").open("wb") as file:
+    with (folder / "shingles.bin").open("wb") as file, (folder / "signatures.bin").open("wb") as other:
         for source, count in sources:
             for piece in (folder / f"{source}-{at:05}.npz" for at in range(count)):
                 with np.load(piece) as found:
-                    texts.append(_numbered(found, number, kept_bands, starts, file)[found["text"]])
+                    texts.append(_numbered(found, number, starts, file, other)[found["text"]])
                     present = sorted(set(found["tasks"].tolist()))
                 for task in present:
                     path = piece.with_suffix(f".{task}.parquet")
@@ -176,22 +175,26 @@ def laid(folder: Path, sources: Sequence[tuple[str, int]]) -> Laid:
                     for column, values in read.items():
                         columns[column] += values
                     columns["task"] += [task] * len(read["id"])
-    flat = np.memmap(folder / "shingles.bin", np.uint32, "r") if starts[-1] else np.zeros(0, np.uint32)
+    flat = _mapped(folder / "shingles.bin")
     tasks = sorted(set(columns["task"]))
     return Laid(
         tables,
         ties(columns, np.concatenate(texts) if texts else np.zeros(0, np.int64)),
         np.searchsorted(tasks, columns["task"]).astype(np.int16) if tasks else np.zeros(0, np.int16),
         tasks,
-        np.concatenate(kept_bands) if kept_bands else np.zeros((0, 0), np.uint64),
+        _mapped(folder / "signatures.bin").reshape(-1, BANDS * ROWS),
         lambda text: flat[starts[text] : starts[text + 1]],
         columns["source"],
         columns["id"],
     )
 
 
+def _mapped(path: Path) -> NDArray[np.uint32]:
+    return np.memmap(path, np.uint32, "r") if path.stat().st_size else np.zeros(0, np.uint32)
+
+
 def _numbered(
-    found: Any, number: dict[bytes, int], kept_bands: list[Any], starts: list[int], file: Any
+    found: Any, number: dict[bytes, int], starts: list[int], file: BinaryIO, signatures: BinaryIO
 ) -> NDArray[np.int64]:
     """The numbers of a piece's texts; the measures of those that are new are kept."""
     ends = np.cumsum(found["lengths"], dtype=np.int64)
@@ -205,5 +208,5 @@ def _numbered(
             part = measured[ends[at] - found["lengths"][at] : ends[at]]
             part.tofile(file)
             starts.append(starts[-1] + len(part))
-    kept_bands.append(found["bands"][new])
+    found["signature"][new].tofile(signatures)
     return np.array(numbers, np.int64)

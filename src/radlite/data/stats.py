@@ -21,8 +21,8 @@ from radlite.files import atomic
 from radlite.tasks import Example, named
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Blue, orange, green, purple, sky blue and vermilion, which every kind of colour vision tells apart (Okabe & Ito, Color
-Universal Design, 2008)."""
+"""Blue, orange, green, purple, sky blue and vermilion, which every kind of colour vision tells apart (Okabe and
+Ito, Color Universal Design, 2008)."""
 INK = "#1a1a1a"
 """Of text and axes; in the page it follows the light or dark scheme."""
 WIDTH = 7.0
@@ -34,7 +34,7 @@ MOST = 20
 _RC: Any = {
     "font.size": 8.5, "axes.titlesize": 8.5, "figure.titlesize": 10, "legend.fontsize": 8.5, "xtick.labelsize": 8,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+    "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "radlite",
 }  # fmt: skip
 
@@ -61,7 +61,7 @@ class _Picture:
     caption: str
     figure: Any
     head: tuple[str, ...]
-    table: Sequence[Sequence[str | int | float]]
+    table: Sequence[Sequence[str | int]]
 
 
 def write(
@@ -140,7 +140,7 @@ def _overview(counts: Counts, weights: Mapping[str, float]) -> _Picture:
     split = Counter({name: sum(by[name] for by in counts.rows.values()) for name in SPLITS})
     below = max(len(systems), len(SPLITS))
     heights = [0.4 * len(tasks) + 0.6, 0.24 * below + 0.4]
-    figure = _figure(sum(heights) + 0.5, f"Tasks, RADS systems and splits (n = {split.total():,} rows)")
+    figure = _figure(sum(heights) + 0.5, f"What the corpus has (n = {split.total():,} rows)")
     grid = figure.add_gridspec(2, 2 if systems else 1, height_ratios=heights)
     top = figure.add_subplot(grid[0, :])
     _bars(
@@ -185,6 +185,8 @@ def _lengths(counts: Counts, unit: str) -> _Picture:
     ticks = [tick for tick in ticks if edges[0] <= tick <= edges[-1]]
     if edges[-1] / edges[0] > 1000:
         ticks = [tick for tick in ticks if str(tick)[0] == "1"] or ticks
+    if len(ticks) < 3:
+        ticks = edges
     columns = min(2, len(tasks))
     lines = math.ceil(len(tasks) / columns)
     figure = _figure(1.25 * lines + 0.8, f"Length of the inputs in {unit} (n = {total:,} rows)")
@@ -361,10 +363,13 @@ def _bars(
         ends = [end + value if stacked else max(end, value) for end, value in zip(ends, values, strict=True)]
     longest = max(ends, default=0) or 1
     for line, (end, note) in enumerate(zip(ends, notes, strict=True)):
-        axes.text(end + 0.01 * longest, line, f" {note}", va="center_baseline", ha="left")
+        axes.annotate(
+            note, (end, line), (4, 0), textcoords="offset points", va="center_baseline", annotation_clip=False
+        )
     axes.set_xlim(0, longest)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
+    axes.spines["left"].set_bounds(-0.5, len(names) - 0.5)
     axes.set_yticks(range(len(names)), [_short(name) for name in names])
     axes.set_ylim(max(lines, len(names)) - 0.5, -0.5)
     if len(series) > 1:
@@ -402,7 +407,7 @@ def _edges(least: int, greatest: int) -> list[int]:
     edges = sorted({round(2 ** (step / 3)) for step in range(3 * greatest.bit_length() + 4)})
     first = max(at for at, edge in enumerate(edges) if edge <= least)
     last = min(at for at, edge in enumerate(edges) if edge > greatest)
-    return edges[first : last + 1]
+    return edges[max(0, first - 1) : last + 2]
 
 
 def _binned(lengths: Counter[int], edges: Sequence[int]) -> list[int]:
@@ -433,9 +438,13 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-def _short(name: str, most: int = 40) -> str:
+def _short(name: str) -> str:
+    """A name that fits beside a bar: of a long one the middle is left out, as its end may be a version."""
     name = _plain(name)
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    if len(name) <= 40:
+        return name
+    start, end = name[:26].rpartition(" ")[0] or name[:22], name[-15:].partition(" ")[2] or name[-15:]
+    return f"{start} … {end}"
 
 
 def _saved(figure: Any, form: str) -> bytes:
@@ -458,11 +467,12 @@ h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin:2rem 0 .25rem}a
 figure{margin:0}.wide{overflow-x:auto}.wide:focus-visible{outline:2px solid var(--link)}
 svg{display:block;width:100%;min-width:30rem;height:auto}svg *{stroke-linejoin:round;stroke-linecap:butt}
 figcaption{margin:.25rem 0 .5rem}
-table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums;overflow-wrap:normal}
-th,td{padding:.2rem .6rem .2rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
-td.number{text-align:right}summary{cursor:pointer}
+table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
+th,td{min-width:6rem;padding:.2rem .6rem .2rem 0;text-align:left;vertical-align:top;
+border-bottom:1px solid var(--line)}
+.number{text-align:right}summary{cursor:pointer}
 @media print{:root{--ink:#000;--ground:#fff}body{max-width:none;padding:0}.wide{overflow:visible}svg{min-width:0}
-section{break-inside:avoid-page}.screen{display:none}details::details-content{content-visibility:visible}}
+figure,tr{break-inside:avoid}h2,summary{break-after:avoid}.screen{display:none}details::details-content{content-visibility:visible}}
 """
 
 
@@ -477,7 +487,7 @@ def _page(name: str, made: Mapping[str, Any], counts: Counts, sections: Sequence
         )
         for source in dict.fromkeys([*sources, *sorted(counts.sources)])
     ]
-    created = f", built {_text(str(made.get('created', ''))[:10])}" if made.get("created") else ""
+    created = f"; built: {_text(str(made.get('created', ''))[:10])}" if made.get("created") else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -489,8 +499,8 @@ def _page(name: str, made: Mapping[str, Any], counts: Counts, sections: Sequence
 </head>
 <body>
 <h1>Corpus {_text(name)}</h1>
-<p>{rows:,} rows of {len(counts.rows)} tasks from {len(counts.sources)} sources{created}; data
-{_text(str(made.get("data", "")))}. Counts only: no text of reports is on this page.</p>
+<p>Rows: {rows:,}; tasks: {len(counts.rows)}; sources: {len(counts.sources)}; data:
+{_text(str(made.get("data", "")))}{created}. Counts only: no text of reports is on this page.</p>
 <section>
 <h2>Sources</h2>
 {_table(("Source", "Title", "Licence", "Access", "Tier", "Rows in the corpus"), facts, "Sources")}
@@ -518,19 +528,32 @@ def _section(picture: _Picture, png: str, svg: bytes) -> str:
 """
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str | int | float]], what: str) -> str:
-    cells = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-    names = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
+def _table(head: Sequence[str], rows: Sequence[Sequence[str | int]], what: str) -> str:
+    columns = [[row[at] for row in rows] for at in range(len(head))]
+    numbers = [any(column) and all(map(_is_number, column)) for column in columns]
+    names = "".join(
+        f'<th scope="col"{_align(number)}>{_text(name)}</th>' for name, number in zip(head, numbers, strict=True)
+    )
+    cells = "\n".join(
+        "<tr>" + "".join(f"<td{_align(_is_number(value))}>{_said(value)}</td>" for value in row) + "</tr>"
+        for row in rows
+    )
     return (
         f'<div class="wide" tabindex="0" role="group" aria-label="{_text(what)}"><table>\n'
         f"<thead><tr>{names}</tr></thead>\n<tbody>\n{cells}\n</tbody></table></div>"
     )
 
 
-def _cell(value: str | int | float) -> str:
-    if isinstance(value, str):
-        return f"<td>{_text(value)}</td>"
-    return f'<td class="number">{value:,}</td>'
+def _is_number(value: str | int) -> bool:
+    return isinstance(value, int) or re.fullmatch(r"(?:[0-9,.]+(?: %)?)?", value) is not None
+
+
+def _align(number: bool) -> str:
+    return ' class="number"' if number else ""
+
+
+def _said(value: str | int) -> str:
+    return f"{value:,}" if isinstance(value, int) else _text(value)
 
 
 def _text(text: str) -> str:

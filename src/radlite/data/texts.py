@@ -56,12 +56,22 @@ def shingles(said: Sequence[str]) -> Shingles:
     return np.unique((_mixed(total) >> np.uint64(32)).astype(np.uint32))
 
 
-def bands(found: Shingles) -> NDArray[np.uint64]:
-    """MinHash values (Broder, 1997) of a text's shingles, hashed band by band; shape (BANDS,)."""
-    values = ((_MULTIPLY[:, None] * found.astype(np.uint64) + _ADD[:, None]) >> np.uint64(32)).min(1)
-    total = np.arange(BANDS, dtype=np.uint64)
-    for column in values.reshape(BANDS, ROWS).T:
-        total = _mixed(total * _PRIME + column)
+def signature(found: Shingles) -> NDArray[np.uint32]:
+    """MinHash values (Broder, 1997) of a text's shingles; shape (BANDS * ROWS,).
+
+    The share of values that two texts have in common estimates their Jaccard similarity, to 0.036 (one standard
+    deviation) at 0.8.
+    """
+    values = (_MULTIPLY[:, None] * found.astype(np.uint64) + _ADD[:, None]) >> np.uint64(32)
+    least: NDArray[np.uint32] = values.min(1).astype(np.uint32)
+    return least
+
+
+def bands(signatures: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Signatures, shape (texts, BANDS * ROWS), hashed band by band; shape (texts, BANDS)."""
+    total = np.broadcast_to(np.arange(BANDS, dtype=np.uint64), (len(signatures), BANDS))
+    for row in range(ROWS):
+        total = _mixed(total * _PRIME + signatures[:, row::ROWS])
     return total
 
 

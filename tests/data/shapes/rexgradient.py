@@ -14,23 +14,39 @@ HEADER = (
 )  # fmt: skip
 
 
+CHANGES = (
+    "The left pleural effusion has increased since the prior study.",
+    "Pulmonary edema has improved.",
+    "Stable cardiomegaly.",
+    "There is a new opacity at the right base.",
+    "The right pneumothorax has resolved.",
+)
+
+
 def write(folder: Path, count: int = 20, seed: int = 0) -> None:
-    """Write the three tables with `count` studies, a fifth each valid and test; most patients have two."""
+    """Write the three tables with `count` studies, a fifth each valid and test; patients have two.
+
+    Most findings tell of a change. In ten patients one has both studies on a day, one has no date of one study.
+    """
     draw = random.Random(seed)
     studies: dict[str, list[tuple[str, ...]]] = {"train": [], "valid": [], "test": []}
+    day = ""
     for index, one in enumerate(sample.examples("impression_generation", "train", count, seed)):
         split = ("train", "train", "train", "train", "train", "train", "valid", "valid", "test", "test")[index % 10]
         text = one.inputs["report"]
         parts = {part.name: text[part.body : part.end].strip() for part in sections(text)}
+        before, day = day, f"20{draw.randint(10, 22)}{draw.randint(1, 12):02d}{draw.randint(1, 28):02d}"
+        if index % 20 == 11:
+            day = before
         studies[split].append(
             row(
                 f"GRDN{index // 2:012d}",
                 f"1.2.826.{index + 1}",
                 draw.choice(("None", parts["indication"])),
                 draw.choice(("None", parts.get("comparison", ""))),
-                "None" if index % 10 == 3 else parts["findings"],
+                "None" if index % 10 == 3 else f"{parts['findings']} {draw.choice(CHANGES)}",
                 "" if index % 10 == 5 else one.answer,
-                date=f"20{draw.randint(10, 22)}{draw.randint(1, 12):02d}{draw.randint(1, 28):02d}",
+                date="" if index % 20 == 13 else day,
             )
         )
     for split, lines in studies.items():

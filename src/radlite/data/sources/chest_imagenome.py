@@ -24,7 +24,7 @@ from radlite.data.sources.files import read_csv, read_members
 from radlite.data.sources.source import Source, Tally
 from radlite.tasks import Example, named
 from radlite.tasks.answers import squeeze
-from radlite.tasks.temporal import Change, Changes
+from radlite.tasks.temporal import Change, Changes, Status
 
 _TASK = "temporal_comparison"
 _ENDING = "_SceneGraph.json"
@@ -39,17 +39,21 @@ _COURSE: Final[dict[str, Course]] = {
 _KINDS = ("anatomicalfinding|yes|", "disease|yes|")
 
 _MUCH = r"(?:(?:significant|interval|substantial|appreciable|relevant|definite|major|overall)\s+){0,3}"
-_CUES: Final[dict[Course, str]] = {
+_CUES: Final[dict[Status, str]] = {
     "worsened": r"worsened|worsening|worse|increased|increasing|increase|progressed|progressing|progression|larger"
     r"|more\s+(?:extensive|prominent|pronounced|conspicuous|confluent|severe|dense)|greater",
     "improved": r"improved|improving|improvement|decreased|decreasing|decrease|reduced|reduction|smaller|better"
     r"|less\s+(?:extensive|prominent|pronounced|conspicuous|confluent|severe|dense)|cleared|clearing",
     "unchanged": rf"unchanged|no\s+{_MUCH}change|not\s+{_MUCH}changed|without\s+{_MUCH}change|stable|constant|similar"
     r"|persistent|persisting|persists?|remains?|re-?demonstrated|as\s+before",
+    "new": r"new|newly|interval\s+(?:development|appearance)|(?:has|have)\s+(?:developed|appeared|arisen)",
+    "resolved": r"resolved|(?:interval|complete)\s+(?:resolution|clearing)|resolution(?=\s+of)"
+    r"|disappeared|vanished|gone|(?:has|have)\s+(?:(?:now|since|completely|entirely|fully)\s+)?cleared"
+    r"|no\s+longer\s+(?:seen|visuali[sz]ed|visible|identified|evident|present|appreciated|demonstrated|apparent|noted)",
 }
 # "No increase" is no increase; a change that is none begins with such a word itself.
 _DENIED = r"(?<!\bno )(?<!\bnot )(?<!\bwithout )(?<!\bno interval )(?<!\bno significant )"
-_CUE = {course: re.compile(rf"{_DENIED}(?<!\w)(?:{words})(?!\w)", re.IGNORECASE) for course, words in _CUES.items()}
+_CUE = {status: re.compile(rf"{_DENIED}(?<!\w)(?:{words})(?!\w)", re.IGNORECASE) for status, words in _CUES.items()}
 
 # Words for a finding besides its name; names and words may have a plural. Longer ones first where one holds another.
 _WORDS: Final[dict[str, str]] = {
@@ -99,6 +103,19 @@ def cue(course: Course, sentence: str) -> str:
     """The words of a sentence that say so, in lower case; empty if there are none."""
     found = _CUE[course].search(sentence)
     return squeeze(found[0]).lower() if found else ""
+
+
+def cues(sentence: str) -> list[tuple[int, int, Status]]:
+    """(start, end, status) of all words of a sentence that tell of change, in order; none overlap.
+
+    Of those that do the one that begins first is given, or else the longer one.
+    """
+    found = ((one, status) for status, words in _CUE.items() for one in words.finditer(sentence))
+    apart: list[tuple[int, int, Status]] = []
+    for one, status in sorted(found, key=lambda entry: (entry[0].start(), -entry[0].end())):
+        if not apart or one.start() >= apart[-1][1]:
+            apart.append((*one.span(), status))
+    return apart
 
 
 def mention(finding: str, sentence: str) -> str:
