@@ -7,12 +7,13 @@ from radlite.data.sources import SOURCES
 HEAD = """# Data card: the sources
 
 Written by `scripts/data_card.py` from the adapters in `src/radlite/data/sources/`; do not edit by hand. What an
-adapter does with a data set, which rows it leaves out and which facts of a schema were assumed stands at the top of its file.
-RadLite ships none of these data. Restricted ones are never downloaded; `radlite data how NAME` prints the steps below.
+adapter does with a data set, which rows it leaves out and which facts of a schema were assumed stands at the top of
+its file. RadLite ships none of these data. Restricted ones are never downloaded; `radlite data how NAME` prints the
+steps below.
 
 Tiers: `gold` answered by experts, `silver` by programs, `synthetic` by the rule that wrote the report, `proxy` by
-something that stands for the answer; an adapter may give single tasks a lower tier than its own. Access: `open` to anyone;
-`registration` an account and terms; `credentialed` training and a data use agreement besides; `own` yours.
+something that stands for the answer; an adapter may give single tasks a lower tier than its own. Access: `open` to
+anyone; `registration` an account and terms; `credentialed` training and a data use agreement besides; `own` yours.
 
 | source | what | tasks | tier | access | licence |
 |---|---|---|---|---|---|

@@ -175,3 +175,10 @@ def test_nothing_of_the_report_is_in_a_warning() -> None:
         ("rads_assignment", "BI-RADS 3"),
     ]:  # fmt: skip
         assert all(secret not in warning for warning in held(task, text, report).warnings)
+
+
+def test_of_two_reports_a_change_is_quoted_from_the_current_one() -> None:
+    report = "PRIOR FINDINGS: The effusion is stable.\nCURRENT FINDINGS: The effusion is stable."
+    task = named("temporal_comparison")
+    grounded = task.ground(task.read("- [No Change] stable (related to: effusion)"), {"report": report})
+    assert [one.start for one in grounded.evidence] == [report.rindex("The effusion")]

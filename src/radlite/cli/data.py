@@ -58,8 +58,8 @@ def data_pull(
         )
     except Exception as error:  # The hub's client raises of many kinds: name, network, rights, disk.
         raise UserError(
-            f"{name} cannot be had from the Hugging Face hub ({type(error).__name__}); unset HF_HUB_OFFLINE, set HF_ENDPOINT to a mirror, "
-            f"or get the files by hand: radlite data how {name}."
+            f"{name} cannot be had from the Hugging Face hub ({type(error).__name__}); unset HF_HUB_OFFLINE, set "
+            f"HF_ENDPOINT to a mirror, or get the files by hand: radlite data how {name}."
         ) from error
     typer.echo(f"{folder}: radlite data build --source {name}={folder} --out corpus")
 

@@ -32,8 +32,8 @@ class Row(TypedDict):
     """Split of the corpus the items come from; a router may learn from `validation` only."""
     task: str
     slice: str
-    """`all`, a RADS system, `seen_wording`, `unseen_wording`, `proxy`, or a source where a task has several. Proxies, whose
-    answer only stands for the true one, are not in `all` beside true answers."""
+    """`all`, a RADS system, `seen_wording`, `unseen_wording`, `proxy`, or a source where a task has several. Proxies,
+    whose answer only stands for the true one, are not in `all` beside true answers."""
     metric: str
     """A metric of the task, `f1 LABEL` of one label, `macro_f1` over those that occur, `micro_f1` over all,
     `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable` or `too_long`: the share of

@@ -31,6 +31,8 @@ _ANATOMY = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_CUE, _LONGEST_FINDING = 4, 4
+_CURRENT = re.compile(r"^CURRENT (?:FINDINGS|IMPRESSION|REPORT)\b", re.MULTILINE)
+"""Where the newer of two reports begins that are given as one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,9 @@ def ground(answer: Changes, inputs: Mapping[str, str]) -> Grounded:
     """The sentence of each change: the next one, else any, that has both its finding and its cue."""
     report = inputs["report"]
     said = sentences(report)
-    changes, evidence, last, missing = [], [], 0, 0
+    current = _CURRENT.search(report)
+    last = sum(one.start < current.start() for one in said) if current else 0
+    changes, evidence, missing = [], [], 0
     for change in answer.changes:
         order = [*range(last, len(said)), *range(last)]
         at = next((number for number in order if _says(report[said[number].start : said[number].end], change)), None)

@@ -193,8 +193,8 @@ def _data(config: TrainConfig, base: Path) -> tuple[list[Row], dict[str, list[Ro
             by_task[example.task].append(example)
     if empty := next((task for task in weights if task not in by_task), None):
         raise UserError(
-            f"Every row of {empty} is longer than {longest} tokens, or of no tier in tiers; raise max_tokens, use a base "
-            "with a longer context, allow more tiers, or leave the task out."
+            f"Every row of {empty} is longer than {longest} tokens, or of no tier in tiers; raise max_tokens, use a "
+            "base with a longer context, allow more tiers, or leave the task out."
         )
     validation = {}
     for task in weights:

@@ -1,9 +1,10 @@
 """MIMIC-CXR: chest radiograph reports with their impressions, and the CheXpert labels of MIMIC-CXR-JPG.
 
-The labels were made by the CheXpert labeler, which was given one section of a report: the impression, without one the
-findings, then the last paragraph, then the comparison (`create_section_files.py` of github.com/MIT-LCP/mimic-cxr, whose
-output the labeler read). The input of abnormality detection is therefore that section alone: a class that only another
-section names is blank in the labels. For the same reason an unlabelled class is one that this section does not mention.
+The labels were made by the CheXpert labeler. Assumed: it was given what `create_section_files.py` of
+github.com/MIT-LCP/mimic-cxr writes for it, one section of a report: the impression, without one the findings, then the
+last paragraph, then the comparison. The input of abnormality detection is therefore that section alone: a class that
+only another section names is blank in the labels. For the same reason an unlabelled class is one that this section does
+not mention.
 """
 
 import re

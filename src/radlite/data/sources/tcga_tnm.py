@@ -100,8 +100,8 @@ TCGA_TNM = Source(
     tasks=tuple(_STAGES),
     how_to=(
         "1. Clone github.com/tatonetti-lab/tnm-stage-classifier.\n"
-        "2. Put Demo/T14_test.csv, TCGA_Metadata/TCGA_N03_patients.csv and TCGA_Metadata/TCGA_M01_patients.csv into one "
-        "folder and run: radlite data build --source tcga_tnm=FOLDER --out corpus"
+        "2. Put Demo/T14_test.csv, TCGA_Metadata/TCGA_N03_patients.csv and TCGA_Metadata/TCGA_M01_patients.csv into "
+        "one folder and run: radlite data build --source tcga_tnm=FOLDER --out corpus"
     ),
     rows=rows,
     condense=condense,
