@@ -181,4 +181,4 @@ def test_of_two_reports_a_change_is_quoted_from_the_current_one() -> None:
     report = "PRIOR FINDINGS: The effusion is stable.\nCURRENT FINDINGS: The effusion is stable."
     task = named("temporal_comparison")
     grounded = task.ground(task.read("- [No Change] stable (related to: effusion)"), {"report": report})
-    assert [one.start for one in grounded.evidence] == [report.rindex("The effusion")]
+    assert [one.start for one in grounded.evidence] == [report.index("CURRENT")]
