@@ -101,6 +101,14 @@ def test_rows_are_shown_as_the_model_sees_them_of_one_source_by_pattern_or_at_ra
     complains(radlite("data", "show", built, "--base", base, "--grep", "("), "no regular expression")
 
 
+def test_what_a_row_holds_is_shown_and_not_obeyed(tmp_path: Path, base: Path) -> None:
+    hostile = row("[red]id[/x] \x1b[2J", split="train", inputs={"report": "[bold]Nodes[/nothing] \x1b[31m seen."})
+    corpus.write(tmp_path / "c", [hostile], {})
+    shown = radlite("data", "show", tmp_path / "c", "--base", base)
+    assert shown.returncode == 0 and b"\x1b" not in shown.stdout
+    assert b"[red]id[/x] \\x1b[2J" in shown.stdout and b"[bold]Nodes[/nothing] \\x1b[31m seen." in shown.stdout
+
+
 def test_pictures_and_hints_of_a_corpus(built: Path, tmp_path: Path) -> None:
     done = radlite("data", "stats", built, "--out", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ from radlite.data import corpus
 from radlite.data.build import build
 from radlite.data.check import check
 from radlite.data.sources import SOURCES, Tally
+from radlite.errors import UserError
 from radlite.tasks import named
 from tests.data.shapes import (
     chest_imagenome,
@@ -104,6 +105,11 @@ def test_rows_with_a_tag_can_be_held_out(folders: dict[str, Path], tmp_path: Pat
     made = build({"rads": folders["rads"]}, tmp_path / "c", hold_out=["profile:3"])
     held = [row for row in corpus.scan(tmp_path / "c") if "profile:3" in row.tags]
     assert held and {row.split for row in held} == {"test"} and made["hold_out"] == ["profile:3"]
+
+
+def test_a_tag_to_hold_out_that_no_row_has_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No row has the tag 'profile:9'"):
+        build({"rads": folders["rads"]}, tmp_path / "c", hold_out=["profile:3", "profile:9"])
 
 
 def _few() -> Any:

@@ -166,10 +166,16 @@ def data_show(
     for example in _chosen(corpus, task, split, source, grep, count, random, seed):
         ids, mask = renderer.training(renderer.prompt(turns(named(example.task), example.inputs)), example.answer)
         target = mask.index(1)
-        row = Text(renderer.tokenizer.decode(ids[:target]), style="bright_black")
-        row.append(renderer.tokenizer.decode(ids[target:]), style="green")
-        console.print(f"[bold]{example.id}[/bold] {len(ids)} tokens, {len(ids) - target} learned")
+        row = Text(_shown(example.id), style="bold")
+        row.append(f" {len(ids)} tokens, {len(ids) - target} learned\n", style="not bold")
+        row.append(_shown(renderer.tokenizer.decode(ids[:target])), style="not bold bright_black")
+        row.append(_shown(renderer.tokenizer.decode(ids[target:])), style="not bold green")
         console.print(row, "\n")
+
+
+def _shown(text: str) -> str:
+    """The text without characters that a terminal obeys."""
+    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)
 
 
 def _chosen(

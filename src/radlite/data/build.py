@@ -63,6 +63,8 @@ def build(
             accounts[name] = _lay(
                 known[name], sources[name], room, limit, hold_out, most_malformed, workers or _cores()
             )
+        if absent := [tag for tag in hold_out if not any(tag in account["held"] for account in accounts.values())]:
+            raise UserError(f"No row has the tag {absent[0]!r} that is to be held out; check its spelling.")
         rows = spool.laid(room, [(name, account["pieces"]) for name, account in accounts.items()])
         split, removed = _split(rows, seed)
         return corpus.write_laid(
@@ -155,7 +157,7 @@ def _lay(
     path = room / f"{source.name}.json"
     if path.is_file():
         return read_json(path, "account of a source")
-    tally, made, condensed = Tally(), Counter[str](), dict[str, Counter[str]]()
+    tally, made, held, condensed = Tally(), Counter[str](), Counter[str](), dict[str, Counter[str]]()
 
     def rows() -> Iterator[Example]:
         found = source.read(folder, tally, most_malformed)
@@ -164,8 +166,9 @@ def _lay(
             if "condensed" in row.tags:
                 marks = (tag for tag in row.tags if tag == "condensed" or tag.startswith("kept_"))
                 condensed.setdefault(row.task, Counter()).update(marks)
-            held = any(tag in hold_out for tag in row.tags)
-            yield replace(row, split="test") if held else row
+            tags = [tag for tag in row.tags if tag in hold_out]
+            held.update(tags)
+            yield replace(row, split="test") if tags else row
 
     pieces = spool.lay(_progress(rows(), f"reading {source.name}"), room, source.name, workers)
     account = {
@@ -174,6 +177,7 @@ def _lay(
         "dropped": dict(tally.dropped),
         "malformed": [asdict(row) for row in tally.malformed],
         "examples": dict(sorted(made.items())),
+        "held": held,
         "condensed": condensed,
         "pieces": pieces,
     }
