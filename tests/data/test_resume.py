@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from radlite.data.build import build
@@ -103,6 +104,21 @@ def test_the_number_of_processes_does_not_change_a_byte(tmp_path: Path) -> None:
     assert digests(one) == digests(two)
     first, second = (json.loads((out / "corpus.json").read_text()) for out in (one, two))
     assert {**first, "created": ""} == {**second, "created": ""}
+
+
+def test_a_killed_worker_is_told_and_its_work_is_made_good(tmp_path: Path) -> None:
+    out, room = tmp_path / "c", tmp_path / ".c.building"
+    script = tmp_path / "build.py"
+    script.write_text(SCRIPT % COUNTS)
+    process = subprocess.Popen([sys.executable, str(script), str(out)], stderr=subprocess.PIPE)
+    own = psutil.Process(process.pid)
+    while not (workers := [one for one in own.children() if "spawn_main" in " ".join(one.cmdline())]):
+        assert process.poll() is None
+        time.sleep(0.02)
+    workers[-1].kill()
+    _, said = process.communicate(timeout=100)
+    assert process.returncode and b"goes on where it stopped" in said and room.is_dir()
+    assert whole(out) == whole(tmp_path / "whole")
 
 
 def test_two_builds_into_one_place_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def build(
         raise UserError(f"There is no source {unknown[0]!r}; choose from {', '.join(known)}.")
     out = corpus.vacant(out)
     room = out.with_name(f".{out.name}.building")
-    with exclusive(out), _kept_if_interrupted(room):
+    with exclusive(out), _told_if_killed(), _kept_if_interrupted(room):
         plan = _plan(sources, known, seed, max_tokens, hold_out, most_malformed)
         _make_room(room, plan)
         accounts = {}
@@ -108,6 +109,17 @@ def fit(
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _told_if_killed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A process that the build had started was killed, perhaps for want of memory; give the same command again "
+            "with fewer --workers: it goes on where it stopped."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -71,8 +72,9 @@ def _shared(work: Iterator[tuple[Path, tuple[Example, ...]]], workers: int) -> N
         for path, rows in work:
             _lay(path, rows)
         return
-    # Spawned: forking a process that has threads, such as a progress bar's, may deadlock.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    # Spawned: forking a process that has threads, such as a progress bar's, may deadlock. Ctrl-C is for this process.
+    spawn, ignore = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(workers, spawn, initializer=signal.signal, initargs=ignore) as pool:
         running: set[Future[None]] = set()
         try:
             for path, rows in itertools.chain([second], work):
