@@ -212,3 +212,14 @@ def test_a_file_that_is_no_parquet_is_named_even_if_the_manifest_vouches_for_it(
     (folder / "corpus.json").write_text(json.dumps(made))
     with pytest.raises(UserError, match="cannot be read"):
         corpus.read(folder, "n_staging")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"files": {}}, {"files": {"../x.parquet": {}}}, {"rows": None}, {"sources": []}, {"counts": None}, {"kind": "x"}],
+)
+def test_a_manifest_that_describes_no_corpus_is_refused(change: dict[str, object], folder: Path) -> None:
+    made = json.loads((folder / "corpus.json").read_text())
+    (folder / "corpus.json").write_text(json.dumps({**made, **change}))
+    with pytest.raises(UserError, match="does not describe a corpus"):
+        corpus.describe(folder)

@@ -1,6 +1,7 @@
 """The corpus on disk: `{task}/{split}.parquet` and `corpus.json`, written whole or not at all."""
 
 import contextlib
+import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from radlite.tasks import Example, Task, named
 
 NAME = "corpus.json"
 """The manifest of a corpus; a folder without it is no corpus."""
+
+_FILE = re.compile(rf"\w+/(?:{'|'.join(SPLITS)})\.parquet")
 
 _SLICE = 50_000
 """Rows that are sorted at once; they make a row group."""
@@ -111,10 +114,13 @@ def describe(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is not a corpus: it has no {NAME}; make one with radlite data build.")
     made = read_json(path, "corpus manifest")
     files = made.get("files")
-    if (
-        made.get("kind") != "corpus"
-        or not isinstance(files, dict)
-        or not all(isinstance(entry, dict) for entry in files.values())
+    if not (
+        made.get("kind") == "corpus"
+        and isinstance(files, dict)
+        and files
+        and all(_FILE.fullmatch(name) and isinstance(entry, dict) for name, entry in files.items())
+        and isinstance(made.get("rows"), int)
+        and all(isinstance(made.get(part, {}), dict) for part in ("counts", "sources", "removed"))
     ):
         raise UserError(f"{path} does not describe a corpus; make it again with radlite data build.")
     return made
