@@ -1,7 +1,9 @@
 """Files of sources: rows one by one, bad rows counted, wrong files named without quoting them."""
 
 import gzip
+import re
 import runpy
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radlite.data.sources import SOURCES, Tally
-from radlite.data.sources.files import read_csv
+from radlite.data.sources.files import read_csv, read_workbook
 from radlite.errors import UserError
 from radlite.tasks import TASKS
 
@@ -88,10 +90,47 @@ def test_a_malformed_row_is_skipped_and_listed_by_line(why: str, tmp_path: Path)
     assert tally.malformed[0].why.startswith(why)
 
 
-def test_a_quote_that_is_never_closed_is_a_malformed_row_and_not_a_report(tmp_path: Path) -> None:
-    (tmp_path / "reports.csv").write_bytes(GOOD + b'3,"open\n4,a\n5,b\n')
-    tally = Tally()
-    assert len(read(tmp_path, tally)) == 2 and len(tally.malformed) == 1
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '3,"never closed\n4,a line that looks like a row\n',
+        '3,"a "quote" in a report\nX1,a line that looks like a row\n"\n5,other\n',
+    ],
+)
+def test_where_quotes_do_not_close_no_line_of_a_report_becomes_a_row(broken: str, tmp_path: Path) -> None:
+    (tmp_path / "reports.csv").write_bytes(GOOD + broken.encode())
+    with pytest.raises(UserError, match=r"Line 4 of .*quotes do not close"):
+        read(tmp_path)
+
+
+def test_a_column_that_is_there_twice_is_told(tmp_path: Path) -> None:
+    (tmp_path / "reports.csv").write_text("id,text,text\n1,a,b\n")
+    with pytest.raises(UserError, match="has the column text twice"):
+        read(tmp_path)
+
+
+def test_a_first_line_that_is_no_header_is_not_quoted(tmp_path: Path) -> None:
+    (tmp_path / "reports.csv").write_text("r1,Mueller\n1,a\n")
+    with pytest.raises(UserError, match=r"lacks the column id .*found 2 columns\.$"):
+        read(tmp_path)
+
+
+def test_a_workbook_that_states_too_small_a_size_is_read_whole(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for cells in (("id", "text"), *((str(n), "a") for n in range(30))):
+        book.active.append(cells)
+    book.save(tmp_path / "whole.xlsx")
+    with zipfile.ZipFile(tmp_path / "whole.xlsx") as whole, zipfile.ZipFile(tmp_path / "t.xlsx", "w") as cut:
+        for entry in whole.infolist():
+            content = whole.read(entry)
+            if entry.filename == "xl/worksheets/sheet1.xml":
+                content = re.sub(rb'<dimension ref="[^"]*"', b'<dimension ref="A1:B9"', content)
+                assert b"A1:B9" in content
+            cut.writestr(entry, content)
+    (tmp_path / "whole.xlsx").unlink()
+    assert len(list(read_workbook(tmp_path, "t.xlsx", ("id", "text"), Tally()))) == 30
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

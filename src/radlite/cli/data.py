@@ -111,6 +111,8 @@ def _show_made(made: dict[str, Any]) -> None:
         if removed:
             typer.echo(f"removed, {what}: {sum(removed.values()):,} rows")
     for name, facts in made["sources"].items():
+        if not facts["examples"]:
+            typer.echo(f"nothing came from {name}: it has {facts['rows']:,} rows and no usable one")
         for reason, number in facts["dropped"].items():
             typer.echo(f"left out of {name}, {reason}: {number:,} rows")
         if facts["malformed"]:

@@ -56,7 +56,8 @@ def build(
     out = corpus.vacant(out)
     room = out.with_name(f".{out.name}.building")
     with exclusive(out), _told_if_killed(), _kept_if_interrupted(room):
-        plan = _plan(sources, known, seed, max_tokens, hold_out, most_malformed)
+        measure = count(_PROBE) if count else None
+        plan = _plan(sources, known, seed, max_tokens, measure, hold_out, most_malformed)
         _make_room(room, plan)
         accounts = {}
         for name in sorted(sources):
@@ -107,6 +108,10 @@ def fit(
             tally.dropped[f"{example.task}: no sentence fits {max_tokens} tokens"] += 1
 
 
+_PROBE = " ".join(f"{n}.{n} cm pN{n % 4} adenocarcinoma of node {n}, perihepatic effusion" for n in range(99))
+"""Tokenizers are told apart by how many tokens they make of this."""
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -127,7 +132,9 @@ def _kept_if_interrupted(room: Path) -> Iterator[None]:
     """Remove `room` at the end and after an error that a second try would meet again."""
     try:
         yield
-    except (UserError, ValueError):
+    except (BrokenProcessPool, OSError):
+        raise
+    except Exception:
         shutil.rmtree(room, ignore_errors=True)
         raise
     shutil.rmtree(room, ignore_errors=True)

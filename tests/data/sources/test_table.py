@@ -307,7 +307,7 @@ MAPPINGS = {
     r"rows\.1\.tier: Input should be 'gold'": {"tier": "best"},
     r"rows\.1\.encoding: Input should be 'utf-8'": {"encoding": "latin-1"},
     r"a\.csv lacks the column tekst \(expected CSV with the columns tekst, code\)": {"report": "tekst"},
-    r"has no b\.csv": {"file": "b.csv"},
+    r"b\.csv is not there": {"file": "b.csv"},
 }  # fmt: skip
 
 

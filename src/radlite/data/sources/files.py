@@ -61,9 +61,10 @@ def read_csv(
     before = csv.field_size_limit(MAX_TEXT_BYTES)
     try:
         with _text(path, expected) as file:
-            reader = csv.reader(file, strict=True, delimiter=delimiter)
+            last = [""]
+            reader = csv.reader(_remembered(file, last), strict=True, delimiter=delimiter)
             header = _header(reader, path, columns, expected)
-            yield from _csv_rows(reader, header, set(columns) - set(blank), path, tally)
+            yield from _csv_rows(reader, last, header, set(columns) - set(blank), path, tally)
     finally:
         csv.field_size_limit(before)
 
@@ -119,17 +120,29 @@ def read_workbook(
     openpyxl = _library("openpyxl", "Excel workbooks")
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:  # The library raises of many kinds, some of its own.
-        raise UserError(f"{path} is {_kind_of(path) or 'damaged'} (expected {expected}); get it again.") from error
-    with contextlib.closing(book):
-        rows = book.worksheets[0].iter_rows(values_only=True)
-        header = ["" if cell is None else str(cell).strip() for cell in next(rows, ())]
-        _demand(header, path, columns, expected)
-        filled = set(columns) - set(blank)
-        for number, cells in enumerate(rows, start=2):
-            texts = ["" if cell is None else str(cell) for cell in cells][: len(header)]
-            if any(texts):
-                yield from _checked(number, texts, header, filled, path, tally)
+        with contextlib.closing(book):
+            sheet = book.worksheets[0]
+            sheet.reset_dimensions()  # Some writers state too small a size, and rows would be lost.
+            yield from _sheet_rows(sheet.iter_rows(values_only=True), path, columns, blank, expected, tally)
+    except UserError:
+        raise
+    except Exception as error:  # The library raises of many kinds, some with the content of a cell.
+        with path.open("rb") as raw:
+            kind = "" if raw.read(2) == b"PK" else _kind_of(path)
+        raise UserError(f"{path} is {kind or 'damaged'} (expected {expected}); get it again.") from error
+
+
+def _sheet_rows(
+    rows: Iterator[Any], path: Path, columns: Sequence[str], blank: Sequence[str], expected: str, tally: Tally
+) -> Iterator[tuple[int, dict[str, str]]]:
+    header = ["" if cell is None else str(cell).strip() for cell in next(rows, ())]
+    _demand(header, path, columns, expected)
+    filled = set(columns) - set(blank)
+    for number, cells in enumerate(rows, start=2):
+        texts = ["" if cell is None else str(cell) for cell in cells][: len(header)]
+        if any(texts):
+            texts += [""] * (len(header) - len(texts))
+            yield from _checked(number, texts, header, filled, path, tally)
 
 
 def read_parquet(
@@ -155,8 +168,10 @@ def read_parquet(
                         tally.reject(path, number, f"no {empty[0]}")
                     else:
                         yield number, row
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is {_kind_of(path) or 'damaged'} (expected {expected}); get it again.") from error
+    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
+        with path.open("rb") as raw:
+            kind = "" if raw.read(4) == b"PAR1" else _kind_of(path)
+        raise UserError(f"{path} is {kind or 'damaged'} (expected {expected}); get it again.") from error
 
 
 def read_members(
@@ -209,7 +224,9 @@ def _members(path: Path, suffix: str, expected: str) -> Iterator[tuple[str, byte
                 file = tar.extractfile(member) if member.isfile() and member.name.endswith(suffix) else None
                 if file:
                     yield member.name, _small(path, file, expected)
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # Compression has many kinds of errors.
         with path.open("rb") as raw:
             is_packed = raw.read(2) in (b"\x1f\x8b", b"PK")
         what = "damaged or cut short" if is_packed else _kind_of(path) or "damaged or cut short"
@@ -257,12 +274,21 @@ def _mapping(line: str, keys: Iterable[str]) -> tuple[dict[str, Any] | None, str
         return None, "no JSON"
     if not isinstance(row, dict):
         return None, "no JSON mapping"
+    if "\\u" in line and re.search("[\ud800-\udfff]", json.dumps(row, ensure_ascii=False)):
+        return None, "half of a surrogate pair"
     lacking = [key for key in keys if key not in row]
     return (None, f"without {lacking[0]}") if lacking else (row, "")
 
 
+def _remembered(file: Iterable[str], last: list[str]) -> Iterator[str]:
+    """The lines of a file; `last` holds the one given last."""
+    for line in file:
+        last[0] = line
+        yield line
+
+
 def _csv_rows(
-    reader: Any, header: Sequence[str], filled: set[str], path: Path, tally: Tally
+    reader: Any, last: list[str], header: Sequence[str], filled: set[str], path: Path, tally: Tally
 ) -> Iterator[tuple[int, dict[str, str]]]:
     while True:
         line = reader.line_num + 1
@@ -271,6 +297,12 @@ def _csv_rows(
         except StopIteration:
             return
         except csv.Error as error:
+            # Within a record of several lines, a line of its text would pass for the next row.
+            if reader.line_num != line or last[0].count('"') % 2:
+                raise UserError(
+                    f"Line {line} of {path} begins a row whose quotes do not close, so that the rows after it cannot "
+                    "be told from its text; mend the line, or save the table again with quotes in a cell doubled."
+                ) from error
             tally.rows += 1
             tally.reject(path, line, f"no valid CSV: {error}")
             continue
@@ -358,9 +390,11 @@ def _header(reader: Any, path: Path, columns: Sequence[str], expected: str) -> l
 
 def _demand(header: Sequence[str], path: Path, columns: Sequence[str], expected: str) -> None:
     if missing := [name for name in columns if name not in header]:
-        # The first line of a file without a header may be a report: only what looks like a column's name is shown.
-        names = [name for name in header if name in columns or re.fullmatch(r"[A-Za-z_]\w{0,39}", name)][:20]
+        # The first line of a file without a header may be a report: names are shown only beside one that was expected.
+        names = [name for name in header if re.fullmatch(r"[A-Za-z_]\w{0,39}", name)][:20]
+        shown = f": {', '.join(names)}" if names and set(columns) & set(header) else ""
         raise UserError(
-            f"{path} lacks the column {missing[0]} (expected {expected}); "
-            f"found {len(header)} columns{': ' if names else ''}{', '.join(names)}."
+            f"{path} lacks the column {missing[0]} (expected {expected}); found {len(header)} columns{shown}."
         )
+    if twice := [name for name in columns if header.count(name) > 1]:
+        raise UserError(f"{path} has the column {twice[0]} twice (expected {expected}); rename one of them.")

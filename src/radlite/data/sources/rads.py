@@ -11,6 +11,7 @@ Report_Number and report is our own form, for users who have the texts in a tabl
 """
 
 import io
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -188,6 +189,8 @@ def _text_of_pdf(content: bytes) -> str | None:
     if b"%PDF-" not in content[:1024]:
         return None
     pypdf = _library("pypdf", "PDF")
+    logging.getLogger("pypdf").disabled = True  # Its warnings quote what it reads.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL + 1)
     try:
         return "\n".join(page.extract_text().strip() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
     except Exception:  # on a damaged file pypdf raises whatever its parts do

@@ -93,6 +93,7 @@ def rows(folder: Path, tally: Tally) -> Iterator[Example]:
     tally.files[path.name] = sha256(path)
     seen: set[tuple[str, str]] = set()
     for table in tables:
+        _demand_inside(folder, table.file)
         for line, row in _read(folder, table, tally):
             try:
                 example = _example(table, line, row)
@@ -225,6 +226,15 @@ def _text(value: Any) -> str | None:
 def _suffix(file: str) -> str:
     suffix = Path(file.lower().removesuffix(".gz")).suffix
     return ".jsonl" if suffix == ".ndjson" else suffix
+
+
+def _demand_inside(folder: Path, file: str) -> None:
+    """Raise `UserError` unless the file stands where the mapping says, and that is in the folder."""
+    found = next((path for path in (folder / file, folder / f"{file}.gz") if path.is_file()), None)
+    if found is None:
+        raise UserError(f"{folder / file} is not there, though {_FILE} names it; give the file's path in the folder.")
+    if not found.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{file} in {folder / _FILE} is not in that folder; put a copy of the file into it.")
 
 
 def _load(path: Path) -> list[_Rows]:
