@@ -10,11 +10,11 @@ import pytest
 from radlite.data import corpus
 from radlite.data.build import build
 from radlite.data.sources import SOURCES, Source, Tally
-from radlite.data.split import SPLITS, leaks
+from radlite.data.split import SPLITS
 from radlite.data.texts import jaccard, shingles, words
 from radlite.errors import UserError
 from radlite.tasks import Example, named
-from tests.data.rows import row
+from tests.data.rows import leaks, row
 from tests.data.test_tcga_tnm import tables
 
 

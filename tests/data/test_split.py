@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radlite.data.split import SPLITS, assign, keys, leaks
+from radlite.data.split import SPLITS
 from radlite.tasks import Example
-from tests.data.rows import row
+from tests.data.rows import assign, keys, leaks, row
 
 
 @st.composite

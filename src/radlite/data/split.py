@@ -2,13 +2,12 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radlite.data.texts import text_key, text_of
 from radlite.tasks import Example, named
 
 SPLITS = ("train", "validation", "test")
@@ -20,8 +19,6 @@ OUT = -1
 COLUMNS = ("task", "tier", "patient", "split", "stratum", "name")
 """What a split depends on besides the text. `stratum`: the task, with the label if it has labels; rows of one stratum
 are shared out evenly. `name`: what no other row is called."""
-Key = tuple[str, str]
-"""What ties rows together: `("patient", id)` or `("text", digest)`."""
 Numbers = NDArray[np.int64]
 
 
@@ -42,16 +39,6 @@ class Ties:
     name: Sequence[str]
     """Source, task and id, joined by null characters: different for each row."""
     strata: Sequence[str]
-
-
-def assign(
-    examples: Iterable[Example], fractions: tuple[float, float, float] = FRACTIONS, seed: int = 0
-) -> list[Example]:
-    """The examples with a split each, in the order given; those that would leak are left out. See `share_out`."""
-    rows = list(examples)
-    columns = {column: [describe(row)[column] for row in rows] for column in COLUMNS}
-    chosen = share_out(ties(columns, numbered([text_key(text_of(row)).hex() for row in rows])), fractions, seed)
-    return [replace(row, split=SPLITS[at]) for row, at in zip(rows, chosen, strict=True) if at != OUT]
 
 
 def share_out(rows: Ties, fractions: tuple[float, float, float] = FRACTIONS, seed: int = 0) -> NDArray[np.int8]:
@@ -122,18 +109,6 @@ def describe(row: Example) -> dict[str, str]:
         "stratum": f"{row.task}: {row.answer}" if named(row.task).labels else row.task,
         "name": f"{row.source}\0{row.task}\0{row.id}",
     }
-
-
-def keys(example: Example) -> list[Key]:
-    """What ties this row to others: its patient, if known, and the text it is about (report or premise)."""
-    tied = [("text", text_key(text_of(example)).hex())]
-    return [*tied, ("patient", example.patient)] if example.patient else tied
-
-
-def leaks(examples: Iterable[Example]) -> list[Key]:
-    """The patients and texts that occur in more than one split, sorted; empty for a sound corpus."""
-    first: dict[Key, str] = {}
-    return sorted({key for row in examples for key in keys(row) if first.setdefault(key, row.split) != row.split})
 
 
 def numbered(values: Sequence[str]) -> Numbers:

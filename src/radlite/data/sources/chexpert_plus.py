@@ -22,7 +22,7 @@ from typing import Final
 
 from radlite.data.sources import construct
 from radlite.data.sources.files import read_csv, read_json_lines
-from radlite.data.sources.mimic_cxr import decode, encode, says
+from radlite.data.sources.mimic_cxr import conclusion, decode, encode, says
 from radlite.data.sources.source import Source, Tally
 from radlite.tasks import Example
 from radlite.tasks.abnormality import CLASSES
@@ -65,15 +65,7 @@ def rows(folder: Path, tally: Tally) -> Iterator[Example]:
 
 
 def _impression(id: str, row: Mapping[str, str], make: Callable[..., Example], tally: Tally) -> Iterator[Example]:
-    findings, impression = row["section_findings"], row["section_impression"]
-    answer = construct.impression(impression) if says(impression) else None
-    if answer is None:
-        tally.dropped["impression_generation: no impression"] += 1
-    elif not says(findings):
-        tally.dropped["impression_generation: no findings"] += 1
-    elif findings.split() == impression.split():
-        tally.dropped["impression_generation: findings and impression are the same text"] += 1
-    else:
+    if answer := conclusion(row["section_findings"], row["section_impression"], tally):
         text = construct.report({heading: row[column] for column, heading in _BEFORE.items()})
         yield make(task="impression_generation", id=id, inputs={"report": text}, answer=answer, tags=("radiograph",))
 

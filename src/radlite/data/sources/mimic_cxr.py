@@ -78,13 +78,8 @@ def says(text: str) -> bool:
     return re.search(r"[^\W\d_]", text) is not None
 
 
-def _mark(value: Any) -> str:
-    # A JSON writer may spell a missing label as null or NaN.
-    return " " if value is None or value == "" or value != value else _MARKS[float(value)]
-
-
-def _impression(row: Mapping[str, str], make: Callable[..., Example], tally: Tally) -> Iterator[Example]:
-    findings, impression = row["findings"], row["impression"]
+def conclusion(findings: str, impression: str, tally: Tally) -> str | None:
+    """The answer of impression generation; None, counted in `tally`, where one of the two sections says nothing."""
     answer = construct.impression(impression) if says(impression) else None
     if answer is None:
         tally.dropped["impression_generation: no impression"] += 1
@@ -93,7 +88,18 @@ def _impression(row: Mapping[str, str], make: Callable[..., Example], tally: Tal
     elif findings.split() == impression.split():
         tally.dropped["impression_generation: findings and impression are the same text"] += 1
     else:
-        text = construct.report({"COMPARISON": row["comparison"], "FINDINGS": findings})
+        return answer
+    return None
+
+
+def _mark(value: Any) -> str:
+    # A JSON writer may spell a missing label as null or NaN.
+    return " " if value is None or value == "" or value != value else _MARKS[float(value)]
+
+
+def _impression(row: Mapping[str, str], make: Callable[..., Example], tally: Tally) -> Iterator[Example]:
+    if answer := conclusion(row["findings"], row["impression"], tally):
+        text = construct.report({"COMPARISON": row["comparison"], "FINDINGS": row["findings"]})
         yield make(task="impression_generation", inputs={"report": text}, answer=answer, tags=("radiograph",))
 
 

@@ -189,8 +189,7 @@ def _text_of_pdf(content: bytes) -> str | None:
     if b"%PDF-" not in content[:1024]:
         return None
     pypdf = _library("pypdf", "PDF")
-    logging.getLogger("pypdf").disabled = True  # Its warnings quote what it reads.
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL + 1)  # Its warnings quote what it reads.
     try:
         return "\n".join(page.extract_text().strip() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
     except Exception:  # on a damaged file pypdf raises whatever its parts do
