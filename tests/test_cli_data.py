@@ -135,10 +135,12 @@ def test_wrong_input_gets_one_sentence_and_leaves_nothing(tmp_path: Path) -> Non
 
 
 def test_malformed_rows_are_listed_and_more_of_them_can_be_put_up_with(tmp_path: Path) -> None:
-    mimic_cxr.write(tmp_path)
-    with (tmp_path / "mimic_cxr_sectioned.csv").open("a") as file:
+    files = tmp_path / "files"
+    files.mkdir()
+    mimic_cxr.write(files)
+    with (files / "mimic_cxr_sectioned.csv").open("a") as file:
         file.write("study without a number,A,B,,\n" * 4)
-    given = ("data", "build", "--source", f"mimic_cxr={tmp_path}", "--out", tmp_path / "c")
+    given = ("data", "build", "--source", f"mimic_cxr={files}", "--out", tmp_path / "c")
     complains(radlite(*given), "rows of mimic_cxr are malformed", "--max-malformed")
     done = radlite(*given, "--max-malformed", "0.2")
     assert done.returncode == 0 and b"malformed in mimic_cxr: 4 of" in done.stdout

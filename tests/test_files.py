@@ -1,6 +1,7 @@
 """Claims about writing: whole or not at all, and one process at a time."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from radlite.errors import UserError
-from radlite.files import atomic_folder, exclusive, read_text
+from radlite.files import atomic_folder, exclusive, read_json, read_text, write_json
 
 _HOLDER = """
 import sys, time
@@ -59,6 +60,28 @@ def test_a_place_is_for_one_process_at_a_time_and_free_when_that_dies(tmp_path: 
     holder.communicate()
     with exclusive(tmp_path / "out"):
         pass
+
+
+def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is there and is no file"):
+        write_json(tmp_path / "pipe", {})
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_full_disk_is_told_by_its_name_even_if_the_library_does_not_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    for free, why in ((0, "No space left on device. Free some space"), (1 << 30, "OSError. Choose another")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        with pytest.raises(UserError, match=why), atomic_folder(tmp_path / "out"):
+            raise OSError("3 requested and 0 written")
+
+
+def test_json_with_half_of_a_surrogate_pair_is_written_and_read_again(tmp_path: Path) -> None:
+    write_json(tmp_path / "made.json", {"file": "b\udce9.csv"})
+    assert read_json(tmp_path / "made.json", "file") == {"file": "b\udce9.csv"}
 
 
 def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:

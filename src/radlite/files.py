@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,8 +27,10 @@ MAX_MODEL_TEXT_BYTES = 64 << 20
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the name `path` only if the block ends without an error.
 
-    Raises `UserError` when the place cannot be written (missing rights, full disk).
+    Raises `UserError` when the place cannot be written (missing rights, full disk), or is there and no file.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is there and is no file; choose another place.")
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -69,20 +72,27 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep other processes of this user on this machine that ask for the same folder out of it.
+    """Keep other processes that ask for the same folder, under whatever name, out of it; remove what one that was
+    killed had begun to write there.
 
     Raises `UserError` if one of them has it. A process that dies gives it back.
     """
-    user = getattr(os, "getuid", int)()  # without it, on Windows, each user has a folder for temporary files
-    name = hashlib.sha256(os.fsencode(f"{user}:{folder.absolute()}")).hexdigest()[:16]
-    lock = filelock.FileLock(Path(tempfile.gettempdir()) / f"radlite-{name}.lock", timeout=0)
+    folder = folder.resolve()
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    with told(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise UserError(f"Another radlite is writing to {folder}; wait for it, or choose another place.") from error
     try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise UserError(f"Another radlite is writing to {folder}; wait for it, or choose another place.") from error
-    try:
+        for part in folder.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(folder.name)}\.\w{{8}}\.part", part.name):
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
         yield
     finally:
+        # While it is held: filelock tells a file without a name from the one that others ask for.
+        Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
@@ -94,10 +104,16 @@ def told(path: Path) -> Iterator[None]:
     except OSError as error:
         # The block may also read: what could not be read is named.
         where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
-        advice = "Free some space or choose" if error.errno == errno.ENOSPC else "Choose"
-        raise UserError(
-            f"Cannot write {path}: {error.strerror or type(error).__name__}{where}. {advice} another place."
-        ) from error
+        number = error.errno or _guessed(path)
+        advice = "Free some space or choose" if number == errno.ENOSPC else "Choose"
+        why = error.strerror or (os.strerror(number) if number else type(error).__name__)
+        raise UserError(f"Cannot write {path}: {why}{where}. {advice} another place.") from error
+
+
+def _guessed(path: Path) -> int:
+    """ENOSPC if the disk of `path` is full: some libraries do not pass on why they could not write. Else 0."""
+    place = next((one for one in path.absolute().parents if one.is_dir()), Path())
+    return errno.ENOSPC if shutil.disk_usage(place).free < 1 << 20 else 0
 
 
 def _umask() -> int:
@@ -109,7 +125,9 @@ def _umask() -> int:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic(path) as part:
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        # Half of a surrogate pair, as in a file's name that is not UTF-8, becomes its escape in JSON.
+        text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path, what: str, keys: Sequence[str] = ()) -> dict[str, Any]:

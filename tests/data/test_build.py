@@ -1,8 +1,10 @@
 """From files to a corpus without leaks, with every left-out row accounted for."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,30 @@ def test_a_place_that_holds_something_else_is_refused_before_anything_is_read(tm
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match=r"thesis\.txt"):
         build({"tcga_tnm": tmp_path / "nowhere"}, tmp_path)
+
+
+def test_a_place_inside_the_files_of_a_source_is_refused(tmp_path: Path) -> None:
+    tables(tmp_path, ["N0"] * 9, ["M0"] * 9, ["a b"] * 9)
+    with pytest.raises(UserError, match="lies in the folder of the source tcga_tnm; choose a place outside"):
+        build({"tcga_tnm": tmp_path}, tmp_path / "corpus")
+
+
+def test_a_corpus_that_would_be_empty_is_told_with_what_became_of_the_rows(tmp_path: Path) -> None:
+    def dropping(_: Path, tally: Tally) -> Iterator[Example]:
+        tally.rows, tally.dropped["n_staging: no known stage"] = 7, 7
+        yield from ()
+
+    known = {"none": replace(source("none", []), rows=dropping)}
+    with pytest.raises(UserError, match=r"empty: none has 7 rows, of which 0 are malformed, 7 left out \(n_staging"):
+        build({"none": None}, tmp_path / "corpus", known=known)
+
+
+def test_files_whose_names_are_not_utf_8_are_no_hindrance(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    tables(files, ["N0"] * 9, ["M0"] * 9, [f"a b {n}" for n in range(9)])
+    (files / os.fsdecode(b"caf\xe9.csv")).write_text("mine")
+    assert build({"tcga_tnm": files}, tmp_path / "corpus")["rows"] == 18
 
 
 def test_no_text_of_a_report_reaches_the_manifest_or_the_terminal(

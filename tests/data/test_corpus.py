@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,7 +91,7 @@ def test_a_row_that_is_not_of_its_task_is_a_defect(bad: Example, tmp_path: Path)
 
 
 def test_an_id_that_occurs_twice_in_a_task_is_told_with_the_source(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"id of n_staging is not unique \(in here\)"):
+    with pytest.raises(UserError, match=r"The id a is given to two rows of n_staging \(in here\)"):
         corpus.write(tmp_path / "corpus", [*ROWS, row("a", split="train")], {})
 
 
@@ -112,8 +114,14 @@ def test_a_folder_of_something_else_or_a_file_is_refused(tmp_path: Path) -> None
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="not part of a corpus"):
         corpus.write(tmp_path, ROWS, {})
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match="is there and is no folder"):
         corpus.write(tmp_path / "file", ROWS, {})
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "corpus.json").write_text("{")
+    with pytest.raises(UserError, match=r"holds a corpus\.json that describes no corpus; choose another folder"):
+        corpus.write(tmp_path / "broken", ROWS, {})
+    with pytest.raises(UserError, match="where a disk is mounted"):
+        corpus.write(Path("/proc"), ROWS, {})
 
 
 def test_an_error_in_the_middle_leaves_no_corpus_and_keeps_the_earlier_one(folder: Path, tmp_path: Path) -> None:
@@ -211,6 +219,24 @@ def test_a_file_that_is_no_parquet_is_named_even_if_the_manifest_vouches_for_it(
     made["files"]["n_staging/train.parquet"]["sha256"] = sha256(path)
     (folder / "corpus.json").write_text(json.dumps(made))
     with pytest.raises(UserError, match="cannot be read"):
+        corpus.read(folder, "n_staging")
+
+
+@pytest.mark.parametrize("change", [{"answer": "N9"}, {"id": None}, {"inputs": {"report": None}}, {"tags": [None]}])
+def test_rows_changed_by_hand_are_refused_even_if_the_manifest_vouches_for_them(
+    change: dict[str, object], folder: Path
+) -> None:
+    path = folder / "n_staging" / "train.parquet"
+    table = pq.read_table(path)
+    rows = [{**row, **change} for row in table.to_pylist()]
+    try:
+        pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    except (pa.ArrowException, OSError):  # no nulls under this schema
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    made = json.loads((folder / "corpus.json").read_text())
+    made["files"]["n_staging/train.parquet"]["sha256"] = sha256(path)
+    (folder / "corpus.json").write_text(json.dumps(made))
+    with pytest.raises(UserError, match=r"train\.parquet was .*build the corpus again"):
         corpus.read(folder, "n_staging")
 
 

@@ -121,9 +121,42 @@ def test_a_killed_worker_is_told_and_its_work_is_made_good(tmp_path: Path) -> No
     assert whole(out) == whole(tmp_path / "whole")
 
 
-def test_two_builds_into_one_place_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_build_that_is_ended_leaves_no_process_and_nothing_half_written(number: int, tmp_path: Path) -> None:
+    out, room = tmp_path / "c", tmp_path / ".c.building"
+    run = [sys.executable, "-c", "from radlite.cli import main; main()"]
+    command = [*run, "data", "build", "--source", "sample", "--workers", "2", "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    own = psutil.Process(process.pid)
+    while not (len(list(room.glob("*.npz"))) > 1 and (started := own.children(recursive=True))):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=100)
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 128 + number and said == b""
+    assert psutil.wait_procs(started, timeout=60)[1] == []
+    assert not out.exists() and list(tmp_path.glob("*.part")) == []
+
+
+def test_what_a_killed_build_had_begun_to_write_is_removed_by_the_next(tmp_path: Path) -> None:
+    half, other = tmp_path / ".c.abcd1234.part", tmp_path / ".c.d.abcd1234.part"
+    for folder in (half, other):
+        (folder / "c").mkdir(parents=True)
+    build({"sample": None}, tmp_path / "c", known={"sample": source({"train": 5})}, workers=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "c"]
+
+
+@pytest.mark.parametrize("name", ["c", "link/c", "linked"])
+def test_two_builds_into_one_place_are_refused_under_any_of_its_names(name: str, tmp_path: Path) -> None:
     from radlite.errors import UserError
     from radlite.files import exclusive
 
-    with exclusive(tmp_path / "c"), pytest.raises(UserError, match="Another radlite"):
-        build({"sample": None}, tmp_path / "c", known={"sample": SOURCES["sample"]})
+    (tmp_path / "real").mkdir()
+    for link, target in (("link", "real"), ("linked", "real/c")):
+        (tmp_path / link).symlink_to(tmp_path / target)
+    with exclusive(tmp_path / "real" / "c"), pytest.raises(UserError, match="Another radlite"):
+        place = tmp_path / ("real/c" if name == "c" else name)
+        build({"sample": None}, place, known={"sample": SOURCES["sample"]})

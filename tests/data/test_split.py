@@ -4,10 +4,11 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radlite.data.split import SPLITS
+from radlite.data.split import SPLITS, person
 from radlite.tasks import Example
 from tests.data.rows import assign, keys, leaks, row
 
@@ -119,6 +120,28 @@ def test_rows_of_one_patient_stay_together_across_tasks() -> None:
     rows += [row(f"m{n}", "m_staging", "M0", patient=str(n)) for n in range(50)]
     place = {(example.task, example.patient): example.split for example in assign(rows)}
     assert all(place["n_staging", str(n)] == place["m_staging", str(n)] for n in range(50))
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("here:12", "here:12.0", "here:0012", "here: 12"),
+        ("P\u00a0 7", "P 7", "p 7"),
+        ("here:Ren\u00e9", "here:Rene\u0301"),
+    ],
+)
+def test_spellings_of_one_patient_id_are_one_patient(spellings: tuple[str, ...]) -> None:
+    rows = [row(f"{n}-{at}", patient=one.replace("7", f"7{n}").replace("12", f"12{n}").replace("Ren", f"R{n}n"))
+            for n in range(40) for at, one in enumerate(spellings)]  # fmt: skip
+    place: dict[str, set[str]] = {}
+    for example in assign(rows):
+        place.setdefault(example.id.split("-")[0], set()).add(example.split)
+    assert all(len(splits) == 1 for splits in place.values()) and len(set.union(*place.values())) == 3
+
+
+def test_different_patient_ids_stay_different() -> None:
+    ids = ["12", "112", "1.2", "1.20", "here:12", "there:12", "12a", "a12", "a012", "-12", "0", "12.5"]
+    assert len({person(one) for one in ids}) == len(ids)
 
 
 def test_a_leak_is_found() -> None:

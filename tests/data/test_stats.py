@@ -253,6 +253,10 @@ def test_what_is_no_corpus_and_a_place_that_cannot_be_written_are_told(tmp_path:
     with pytest.raises(UserError, match="not a corpus"):
         stats.write(tmp_path, tmp_path / "page.html", {})
     corpus.write(tmp_path / "corpus", [row("a", split="train")], {})
+    with pytest.raises(UserError, match="lies in the corpus"):
+        stats.write(tmp_path / "corpus", tmp_path / "corpus" / "page.html", {})
+    with pytest.raises(UserError, match="is there and is no file"):
+        stats.write(tmp_path / "corpus", tmp_path / "corpus" / "..", {})
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="Cannot write"):
         stats.write(tmp_path / "corpus", tmp_path / "file" / "page.html", {})

@@ -1,11 +1,12 @@
 """The command line: verbs only. Whatever is heavy is imported inside the verb that needs it."""
 
 import os
+import signal
 import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +33,11 @@ _EXTRA = {
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 the check it ran failed, 2 the input was wrong, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 1 the check it ran failed, 2 the input was wrong, 130 interrupted,
+    143 terminated."""
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C does, they leave nothing half written and no process behind
+        if (number := getattr(signal, name, None)) and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # those of libraries are for us; our own come as results and errors
@@ -50,6 +55,11 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         print(f"radlite: {where}{error.strerror or type(error).__name__}.", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _end(number: int, _frame: Any) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _version(wanted: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from radlite.cli.common import Json, print_json
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 
 data = typer.Typer(no_args_is_help=True, help="Sources, corpora, and what a row looks like.")
 
@@ -117,9 +117,10 @@ def _show_made(made: dict[str, Any]) -> None:
             typer.echo(f"left out of {name}, {reason}: {number:,} rows")
         if facts["malformed"]:
             first = facts["malformed"][0]
+            more = "all are" if facts["rejected"] == len(facts["malformed"]) else "the first are"
             typer.echo(
-                f"malformed in {name}: {len(facts['malformed']):,} of {facts['rows']:,} rows, the first in "
-                f"{first['file']} line {first['line']} ({first['why']}); all are in corpus.json"
+                f"malformed in {name}: {facts['rejected']:,} of {facts['rows']:,} rows, the first in "
+                f"{first['file']} line {first['line']} ({first['why']}); {more} in corpus.json"
             )
 
 
@@ -138,7 +139,7 @@ def data_check(
         print_json([asdict(one) for one in found])
     elif found:
         for one in found:
-            typer.echo(f"{one.task}/{one.split} {one.id}: its {one.kind} is also in a stronger split")
+            typer.echo(f"{one.task}/{one.split} {shown(one.id)}: its {one.kind} is also in a stronger split")
     else:
         typer.echo(f"{describe(corpus)['rows']:,} rows: no patient, no text and no near-duplicate is in two splits.")
     raise typer.Exit(1 if found else 0)
@@ -168,16 +169,11 @@ def data_show(
     for example in _chosen(corpus, task, split, source, grep, count, random, seed):
         ids, mask = renderer.training(renderer.prompt(turns(named(example.task), example.inputs)), example.answer)
         target = mask.index(1)
-        row = Text(_shown(example.id), style="bold")
+        row = Text(shown(example.id), style="bold")
         row.append(f" {len(ids)} tokens, {len(ids) - target} learned\n", style="not bold")
-        row.append(_shown(renderer.tokenizer.decode(ids[:target])), style="not bold bright_black")
-        row.append(_shown(renderer.tokenizer.decode(ids[target:])), style="not bold green")
+        row.append(shown(renderer.tokenizer.decode(ids[:target])), style="not bold bright_black")
+        row.append(shown(renderer.tokenizer.decode(ids[target:])), style="not bold green")
         console.print(row, "\n")
-
-
-def _shown(text: str) -> str:
-    """The text without characters that a terminal obeys."""
-    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)
 
 
 def _chosen(
@@ -247,7 +243,8 @@ def data_hints(corpus: Folder, as_json: Json = False) -> None:
     for source, facts in found.items():
         typer.echo(f"{source}: {facts['rows with a hint']:,} of {facts['rows']:,} rows have a hint")
         for kind, one in facts["kinds"].items():
-            typer.echo(f"  {kind}: {one['hits']:,} in {one['rows']:,} rows, such as {', '.join(one['pointers'][:3])}")
+            such = shown(", ".join(one["pointers"][:3]))
+            typer.echo(f"  {kind}: {one['hits']:,} in {one['rows']:,} rows, such as {such}")
     typer.echo("Hints, no guarantee: read rows yourself with radlite data show.")
 
 

@@ -19,7 +19,7 @@ from radlite.data import corpus, duplicates, spool
 from radlite.data.sources import SOURCES, Source, Tally
 from radlite.data.sources.source import MAX_MALFORMED
 from radlite.data.split import OUT, SPLITS, share_out
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 from radlite.files import exclusive, read_json, told, write_json
 from radlite.tasks import Example
 
@@ -54,6 +54,8 @@ def build(
     if unknown := [name for name in sources if name not in known]:
         raise UserError(f"There is no source {unknown[0]!r}; choose from {', '.join(known)}.")
     out = corpus.vacant(out)
+    if around := [name for name, folder in sources.items() if folder and out.is_relative_to(folder.resolve())]:
+        raise UserError(f"{out} lies in the folder of the source {around[0]}; choose a place outside it with --out.")
     room = out.with_name(f".{out.name}.building")
     with exclusive(out), _told_if_killed(), _kept_if_interrupted(room):
         measure = count(_PROBE) if count else None
@@ -67,6 +69,7 @@ def build(
             )
         if absent := [tag for tag in hold_out if not any(tag in account["held"] for account in accounts.values())]:
             raise UserError(f"No row has the tag {absent[0]!r} that is to be held out; check its spelling.")
+        _demand_some(accounts)
         rows = spool.laid(room, [(name, account["pieces"]) for name, account in accounts.items()])
         split, removed = _split(rows, seed)
         return corpus.write_laid(
@@ -145,7 +148,7 @@ def _plan(sources: Mapping[str, Path | None], known: Mapping[str, Source], *sett
     files = {}
     for name, folder in sorted(sources.items()):
         paths = sorted(folder.rglob("*")) if folder and folder.is_dir() else []
-        stats = [(str(path), path.stat()) for path in paths if path.is_file()]
+        stats = [(shown(str(path)), path.stat()) for path in paths if path.is_file()]
         files[name] = [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
     tasks = {name: list(known[name].tasks) for name in sorted(sources)}
     plan = {"radlite": radlite.__version__, "files": files, "tasks": tasks, "settings": list(settings)}
@@ -194,6 +197,7 @@ def _lay(
         "files": tally.files,
         "rows": tally.rows,
         "dropped": dict(tally.dropped),
+        "rejected": tally.rejected,
         "malformed": [asdict(row) for row in tally.malformed],
         "examples": dict(sorted(made.items())),
         "held": held,
@@ -202,6 +206,17 @@ def _lay(
     }
     write_json(path, account)
     return read_json(path, "account of a source")
+
+
+def _demand_some(accounts: Mapping[str, Mapping[str, Any]]) -> None:
+    if any(account["pieces"] for account in accounts.values()):
+        return
+    told = [
+        f"{name} has {account['rows']:,} rows, of which {account['rejected']:,} are malformed"
+        + "".join(f", {number:,} left out ({reason})" for reason, number in sorted(account["dropped"].items()))
+        for name, account in accounts.items()
+    ]
+    raise UserError(f"The corpus would be empty: {'; '.join(told)}. Give sources that have usable rows.")
 
 
 def _split(rows: spool.Laid, seed: int) -> tuple[NDArray[np.int8], dict[str, dict[str, int]]]:
@@ -238,6 +253,7 @@ def _account(source: Source, account: Mapping[str, Any]) -> dict[str, Any]:
         "files": account["files"],
         "rows": account["rows"],
         "dropped": {reason: number for reason, number in sorted(account["dropped"].items()) if number},
+        "rejected": account["rejected"],
         "malformed": account["malformed"],
         "examples": account["examples"],
     }

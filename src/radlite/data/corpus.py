@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from radlite import manifest
 from radlite.data import spool
 from radlite.data.split import OUT, SPLITS
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 from radlite.files import atomic_folder, read_json, sha256, write_json
 from radlite.tasks import Example, Task, named
 
@@ -131,24 +131,34 @@ def vacant(folder: Path) -> Path:
 
     Raises `UserError` otherwise: what radlite did not make is never replaced.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()
     if not folder.exists():
         return folder
     if not folder.is_dir():
-        raise UserError(f"{folder} is a file; choose a folder for the corpus with --out.")
+        raise UserError(f"{folder} is there and is no folder; choose another place with --out.")
+    if folder.is_mount():
+        raise UserError(f"{folder} is where a disk is mounted; choose a folder in it with --out.")
     inside = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
-    ours = {NAME, *describe(folder)["files"]} if NAME in inside else set()
+    try:
+        ours = {NAME, *describe(folder)["files"]} if NAME in inside else set()
+    except UserError as error:
+        raise UserError(
+            f"{folder} holds a {NAME} that describes no corpus; choose another folder with --out, or remove this one."
+        ) from error
     if strange := sorted(inside - ours):
         raise UserError(
             f"{folder} holds {strange[0]}, which is not part of a corpus; choose another folder with --out."
         )
-    return folder.resolve()
+    return folder
 
 
 def _check(rows: spool.Laid, split: NDArray[np.int8]) -> None:
     kept = split != OUT
     if not kept.any():
-        raise UserError("The corpus would be empty; give sources that have rows.")
+        raise UserError(
+            f"The corpus would be empty: {len(split):,} rows came from its sources, and none is left after the split "
+            "(leaks between given splits, near-duplicates); give more sources."
+        )
     leaking = []
     for tie in (rows.ties.text, rows.ties.patient):
         known = kept & (tie >= 0)
@@ -179,7 +189,10 @@ def _demand_different(task: str, rows: spool.Laid, members: Sequence[int]) -> No
         other = first.setdefault(rows.id[number], number)
         if other != number:
             sources = " and ".join(sorted({rows.source[number], rows.source[other]}))
-            raise UserError(f"An id of {task} is not unique (in {sources}); give every row an id of its own.")
+            raise UserError(
+                f"The id {shown(rows.id[number])} is given to two rows of {task} (in {sources}); give every row an id "
+                "of its own."
+            )
 
 
 def _scattered(
@@ -257,6 +270,8 @@ def _read_part(folder: Path, task: str, split: str, entry: Mapping[str, Any]) ->
                 raise UserError(f"{path} was written by another version of radlite; build the corpus again.")
             for batch in file.iter_batches(1024):
                 for row in batch.to_pylist():
-                    yield Example(task=task, split=split, **{**row, "tags": tuple(row["tags"])})
+                    yield spool.checked(Example(task=task, split=split, **{**row, "tags": tuple(row["tags"])}))
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read ({type(error).__name__}); build the corpus again.") from error
+    except ValueError as error:
+        raise UserError(f"{path} was not made by radlite data build ({error}); build the corpus again.") from error

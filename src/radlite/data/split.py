@@ -1,6 +1,8 @@
 """Which rows are trained on, chosen by and tested on: no patient and no text on two sides."""
 
 import hashlib
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +75,7 @@ def ties(columns: Mapping[str, Sequence[str]], text: Numbers) -> Ties:
     at = {one: number for number, one in enumerate(strata)}
     return Ties(
         text=text,
-        patient=numbered(columns["patient"]),
+        patient=numbered([person(patient) for patient in columns["patient"]]),
         given=np.fromiter((SPLITS.index(one) if one else -1 for one in columns["split"]), np.int64, len(text)),
         stratum=np.fromiter((at[one] for one in columns["stratum"]), np.int64, len(text)),
         barred=_barred(columns),
@@ -109,6 +111,17 @@ def describe(row: Example) -> dict[str, str]:
         "stratum": f"{row.task}: {row.answer}" if named(row.task).labels else row.task,
         "name": f"{row.source}\0{row.task}\0{row.id}",
     }
+
+
+def person(patient: str) -> str:
+    """The id of a patient in the one form of its spellings: a table may hold `0012`, another `12.0` (a spreadsheet's
+    number), `P 7` with another blank, or an accented letter in two characters. Ids that become equal are kept together,
+    which costs nothing but a little choice; ids held apart would leak."""
+    space, colon, own = unicodedata.normalize("NFKC", patient).casefold().rpartition(":")
+    own = " ".join(own.split())
+    if number := re.fullmatch(r"0*([0-9]+)(?:\.0*)?", own):
+        own = number[1]
+    return f"{space.strip()}{colon}{own}"
 
 
 def numbered(values: Sequence[str]) -> Numbers:

@@ -1,8 +1,11 @@
 """Rows on their way from sources to a corpus: checked, measured, and laid down in pieces that outlive a crash."""
 
+import contextlib
 import itertools
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -29,12 +32,15 @@ def schema(task: Task, *more: str) -> Any:
     """The Arrow schema of the rows of a task, with the columns `more` of plain text behind."""
     import pyarrow as pa
 
+    def text(name: str, kind: Any = None) -> Any:
+        return pa.field(name, kind or pa.string(), nullable=False)
+
     return pa.schema(
         [
-            *((column, pa.string()) for column in TEXTS),
-            ("inputs", pa.struct([(one, pa.string()) for one in task.inputs])),
-            ("tags", pa.list_(pa.string())),
-            *((column, pa.string()) for column in more),
+            *map(text, TEXTS),
+            text("inputs", pa.struct([text(one) for one in task.inputs])),
+            text("tags", pa.list_(text("item"))),
+            *map(text, more),
         ]
     )
 
@@ -72,9 +78,8 @@ def _shared(work: Iterator[tuple[Path, tuple[Example, ...]]], workers: int) -> N
         for path, rows in work:
             _lay(path, rows)
         return
-    # Spawned: forking a process that has threads, such as a progress bar's, may deadlock. Ctrl-C is for this process.
-    spawn, ignore = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(workers, spawn, initializer=signal.signal, initargs=ignore) as pool:
+    # Spawned: forking a process that has threads, such as a progress bar's, may deadlock.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
         running: set[Future[None]] = set()
         try:
             for path, rows in itertools.chain([second], work):
@@ -82,12 +87,38 @@ def _shared(work: Iterator[tuple[Path, tuple[Example, ...]]], workers: int) -> N
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
                         future.result()
-                running.add(pool.submit(_lay, path, rows))
+                with _held_interrupt():
+                    running.add(pool.submit(_lay, path, rows))
             for future in running:
                 future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextlib.contextmanager
+def _held_interrupt() -> Iterator[None]:
+    """Ctrl-C is for this process: those that start in the block never get it, this one gets it after the block."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin() -> None:
+    """In a process that helps: end with the one it helps, even if that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _lay(path: Path, rows: Sequence[Example]) -> None:
@@ -97,7 +128,7 @@ def _lay(path: Path, rows: Sequence[Example]) -> None:
 
     rows = sorted(rows, key=lambda row: row.task)
     number: dict[str, int] = {}
-    of_row = [number.setdefault(text_of(_checked(row)), len(number)) for row in rows]
+    of_row = [number.setdefault(text_of(checked(row)), len(number)) for row in rows]
     for task, part in itertools.groupby(rows, key=lambda row: row.task):
         columns = _columns(list(part))
         with atomic(path.with_suffix(f".{task}.parquet")) as file:
@@ -125,7 +156,8 @@ def _columns(rows: Sequence[Example]) -> dict[str, list[Any]]:
     return columns | {column: [one[column] for one in described] for column in MORE}
 
 
-def _checked(row: Example) -> Example:
+def checked(row: Example) -> Example:
+    """The row; `ValueError` if it is not of its task."""
     task = named(row.task)
     if set(row.inputs) != set(task.inputs) or not all(text.strip() for text in row.inputs.values()):
         raise ValueError(f"{row.source} row {row.id}: {row.task} needs exactly the inputs {', '.join(task.inputs)}")

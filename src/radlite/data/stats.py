@@ -79,6 +79,8 @@ def write(
     except ModuleNotFoundError as error:
         raise UserError("Pictures need matplotlib; install it with: pip install 'radlite[data]'.") from error
     made = corpus.describe(folder)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{out} lies in the corpus, which holds nothing else; choose a place outside it with --out.")
     counts = count(corpus.scan(folder), tokens)
     files: dict[Path, bytes] = {}
     sections = []
@@ -89,10 +91,13 @@ def write(
             files[png] = _saved(picture.figure, "png")
             sections.append(_section(picture, png.name, _saved(picture.figure, "svg")))
     page = _page(folder.absolute().name, made, counts, sections)
-    for path, data in {**files, out: page.encode()}.items():
+    files[out] = page.encode()
+    if strange := [path for path in files if path.exists() and not path.is_file()]:
+        raise UserError(f"{strange[0]} is there and is no file; choose another place with --out.")
+    for path, data in files.items():
         with atomic(path) as part:
             part.write_bytes(data)
-    return [out, *files]
+    return [out, *(path for path in files if path != out)]
 
 
 def count(examples: Iterable[Example], tokens: Callable[[str], int] | None = None) -> Counts:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
+from radlite.files import sha256
 from radlite.tasks import Example
 
 Tier = Literal["gold", "silver", "synthetic", "proxy"]
@@ -14,6 +15,15 @@ Tier = Literal["gold", "silver", "synthetic", "proxy"]
 
 MAX_MALFORMED = 0.01
 """Share of malformed rows above which a file is taken to be the wrong one."""
+
+MAX_LISTED = 1000
+"""Malformed rows of a source that are listed; the others are only counted."""
+
+
+def printable(name: str | Path) -> str:
+    """A name that someone else may have chosen, on one line: characters that cannot be printed, and bytes that are no
+    UTF-8, become escapes, and what goes beyond the longest name of a file is cut."""
+    return shown(str(name)[:255]).replace("\n", "\\n").replace("\t", "\\t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +44,25 @@ class Tally:
     """SHA-256 of each file read, by name."""
     rows: int = 0
     """Rows seen in all files."""
+    rejected: int = 0
+    """Malformed rows."""
     malformed: list[Malformed] = field(default_factory=list)
+    """The first `MAX_LISTED` of them."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Sound rows that are not used, by reason."""
 
+    def read(self, path: Path, name: str = "") -> None:
+        """Note that a file is read, under its name or another one. Raises `UserError` if it cannot be."""
+        try:
+            self.files[printable(name or path.name)] = sha256(path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+
     def reject(self, file: Path, line: int, why: str) -> None:
         """Count a malformed row; `why` never quotes it."""
-        self.malformed.append(Malformed(file.name, line, why))
+        self.rejected += 1
+        if len(self.malformed) < MAX_LISTED:
+            self.malformed.append(Malformed(printable(file.name), line, why))
 
 
 @dataclass(frozen=True)
@@ -95,10 +117,10 @@ class Source:
                 f"radlite data how {self.name} tells how to get them."
             )
         yield from self.rows(folder or Path(), tally)
-        if len(tally.malformed) > most * tally.rows:
+        if tally.rejected > most * tally.rows:
             first = tally.malformed[0]
             raise UserError(
-                f"{len(tally.malformed)} of {tally.rows} rows of {self.name} are malformed, the first in {first.file} "
+                f"{tally.rejected} of {tally.rows} rows of {self.name} are malformed, the first in {first.file} "
                 f"line {first.line} ({first.why}); more than {most:.0%} means the wrong or a damaged file: "
                 "get the files again, or allow more with --max-malformed."
             )
