@@ -4,11 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from radlite.chat import Prompt, Turn
 from radlite.errors import UserError
-from radlite.runtime.model import Completion, Model, Request
+from radlite.runtime.model import Completion, Model, Request, in_order
 from radlite.tasks import SYSTEM, Example, Reading, Task, named
 from radlite.tasks.task import Style
 
-CUT = "the answer was cut at the task's token limit"
+CUT = {
+    "length": "the answer was cut at the task's token limit",
+    "time": "the answer was cut at the limit of time",
+}
 REWORDED = "the model was tuned with another wording of this task"
 
 
@@ -59,15 +62,20 @@ class Reader:
 
     def read_many(self, questions: Iterable[tuple[str, Mapping[str, str]]]) -> Iterator[Reading]:
         """Ask many (task, inputs), answers in order. What does not fit the context comes back as `too_long`."""
+        return in_order(self.readings(questions))
+
+    def readings(self, questions: Iterable[tuple[str, Mapping[str, str]]]) -> Iterator[tuple[int, Reading]]:
+        """As `read_many`, but each answer as soon as it is ready, with the number of its question."""
         asked = [(named(task), inputs) for task, inputs in questions]
         prompts = [self.prompt(task, inputs) for task, inputs in asked]
-        fits = [self._fits(prompt, task) for prompt, (task, _) in zip(prompts, asked, strict=True)]
-        completions = self.model.complete(
-            [self._request(prompt, task, inputs)
-             for prompt, (task, inputs), fit in zip(prompts, asked, fits, strict=True) if fit]
-        )  # fmt: skip
-        for (task, inputs), prompt, fit in zip(asked, prompts, fits, strict=True):
-            yield self._reading(task, inputs, next(completions)) if fit else self._too_long(task, prompt)
+        fit = []
+        for number, (prompt, (task, _)) in enumerate(zip(prompts, asked, strict=True)):
+            if self._fits(prompt, task):
+                fit.append(number)
+            else:
+                yield number, self._too_long(task, prompt)
+        for at, completion in self.model.complete([self._request(prompts[number], *asked[number]) for number in fit]):
+            yield fit[at], self._reading(*asked[fit[at]], completion)
 
     def _request(self, prompt: Prompt, task: Task, inputs: Mapping[str, str]) -> Request:
         grammar = task.grammar(inputs) if self.constrain else ()
@@ -88,7 +96,7 @@ class Reader:
             probabilities=task.probabilities(completion.alternatives) if task.probabilities else {},
             evidence=held.evidence if held else (),
             warnings=(
-                *((CUT,) if completion.stop_reason != "end" else ()),
+                *((CUT[completion.stop_reason],) if completion.stop_reason in CUT else ()),
                 *((REWORDED,) if self.tuned.get(task.name, task.wording) != task.wording else ()),
                 *(held.warnings if held else ()),
             ),

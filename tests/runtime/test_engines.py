@@ -1,4 +1,4 @@
-"""Both engines on one random model: the same greedy text, free or within a grammar."""
+"""All engines on one random model: the same greedy text, free or within a grammar."""
 
 import dataclasses
 import math
@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from radlite.chat import Prompt, Turn
-from radlite.runtime import hf, wheel
+from radlite.runtime import hf, native, wheel
 from radlite.runtime.hf import HfModel
 from radlite.runtime.model import Completion, Model, Request
+from radlite.runtime.native import NativeModel
 from radlite.runtime.wheel import WheelModel
 from radlite.tasks import TASKS, Grammar, Task
 from radlite.tasks.grammar import sequence
+from tests.runtime.answers import answers
 
 TIE = 0.02
 """Nats. The wheel engine keeps its KV state in 16 bits; ids that are nearer than this may change places."""
@@ -22,6 +24,13 @@ TIE = 0.02
 @pytest.fixture(scope="module")
 def wheel_model(model_file: Path) -> Iterator[WheelModel]:
     model = wheel.open_model(model_file, threads=1)
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="module")
+def native_model(model_file: Path) -> Iterator[NativeModel]:
+    model = native.open_model(model_file, threads=1)
     yield model
     model.close()
 
@@ -52,9 +61,16 @@ def plain(completion: Completion) -> Completion:
     return dataclasses.replace(completion, seconds=0.0, cached_tokens=0, probability=None, alternatives=())
 
 
-def test_both_engines_give_the_same_answers(wheel_model: WheelModel, hf_model: HfModel) -> None:
+@pytest.fixture(params=["wheel", "native"])
+def cpu_model(
+    request: pytest.FixtureRequest, wheel_model: WheelModel, native_model: NativeModel
+) -> WheelModel | NativeModel:
+    return wheel_model if request.param == "wheel" else native_model
+
+
+def test_all_engines_give_the_same_answers(cpu_model: WheelModel | NativeModel, hf_model: HfModel) -> None:
     asked = requests(hf_model)
-    for request, one, other in zip(asked, wheel_model.complete(asked), hf_model.complete(asked), strict=True):
+    for request, one, other in zip(asked, answers(cpu_model, asked), answers(hf_model, asked), strict=True):
         if plain(one) != plain(other):
             assert_tie(hf_model, request, one.text, other.text)
 
@@ -68,24 +84,27 @@ def assert_tie(model: HfModel, request: Request, one: str, other: str) -> None:
     assert abs(likely[left[shared]] - likely[right[shared]]) < TIE
 
 
-def test_both_engines_give_the_same_probabilities(wheel_model: WheelModel, hf_model: HfModel) -> None:
+def test_all_engines_give_the_same_probabilities(cpu_model: WheelModel | NativeModel, hf_model: HfModel) -> None:
     for number in range(3):
         asked = prompt(hf_model, number)
-        one, other = (model.next_log_probabilities(asked, 448) for model in (wheel_model, hf_model))
+        one, other = (model.next_log_probabilities(asked, 448) for model in (cpu_model, hf_model))
         assert one.keys() == other.keys() == set(range(448))
         assert max(abs(one[token] - other[token]) for token in one) < TIE
         assert list(hf_model.next_log_probabilities(asked, 3).values()) == sorted(other.values(), reverse=True)[:3]
-        assert len(wheel_model.next_log_probabilities(asked, 3)) == 3
+        assert len(cpu_model.next_log_probabilities(asked, 3)) == 3
 
 
-@pytest.fixture(params=["wheel", "hf"])
-def model(request: pytest.FixtureRequest, wheel_model: WheelModel, hf_model: HfModel) -> Model:
-    return wheel_model if request.param == "wheel" else hf_model
+@pytest.fixture(params=["wheel", "native", "hf"])
+def model(
+    request: pytest.FixtureRequest, wheel_model: WheelModel, native_model: NativeModel, hf_model: HfModel
+) -> Model:
+    models: dict[str, Model] = {"wheel": wheel_model, "native": native_model, "hf": hf_model}
+    return models[request.param]
 
 
 def test_an_answer_within_a_grammar_is_one_of_its_labels(model: Model) -> None:
     for task in (TASKS["rads_assignment"], TASKS["m_staging"], TASKS["abnormality_detection"]):
-        [completion] = model.complete([Request(prompt(model, 1), 400, grammar_of(task))])
+        [completion] = answers(model, [Request(prompt(model, 1), 400, grammar_of(task))])
         assert completion.stop_reason == "end"
         assert task.read(completion.text) is not None
         ids = model.renderer.tokenizer.encode(completion.text)
@@ -93,12 +112,13 @@ def test_an_answer_within_a_grammar_is_one_of_its_labels(model: Model) -> None:
 
 
 def test_an_answer_is_cut_at_its_token_limit(model: Model) -> None:
-    free, constrained, whole = model.complete(
+    free, constrained, whole = answers(
+        model,
         [
             Request(prompt(model, 0), 5),
             Request(prompt(model, 0), 5, grammar_of(TASKS["abnormality_detection"])),
             Request(prompt(model, 0), 2, sequence(["M", "M0"])),
-        ]
+        ],
     )
     assert (free.stop_reason, free.generated_tokens) == ("length", 5)
     assert (constrained.stop_reason, constrained.generated_tokens) == ("length", 5)
@@ -107,27 +127,27 @@ def test_an_answer_is_cut_at_its_token_limit(model: Model) -> None:
 
 
 def test_an_answer_that_is_wholly_forced_needs_no_model(model: Model) -> None:
-    [completion] = model.complete([Request(prompt(model, 0), 50, sequence(["M0"]))])
+    [completion] = answers(model, [Request(prompt(model, 0), 50, sequence(["M0"]))])
     assert (completion.text, completion.stop_reason) == ("M0", "end")
 
 
 def test_a_choice_between_pieces_of_a_character_is_made_as_any_other(model: Model) -> None:
     slots = (("\u00e9", "\u00e8", "\u4e0d"), ("", " \u00df", "\u00df"))
     grammar = sequence(*slots)
-    answers = {
-        completion.text for completion in model.complete([Request(prompt(model, n), 9, grammar) for n in range(5)])
+    found = {
+        completion.text for completion in answers(model, [Request(prompt(model, n), 9, grammar) for n in range(5)])
     }
-    assert answers <= {first + second for first in slots[0] for second in slots[1]}
+    assert found <= {first + second for first in slots[0] for second in slots[1]}
 
 
 def test_the_same_requests_give_the_same_answers_again(model: Model) -> None:
     asked = requests(model)[::3]
-    first, second = ([plain(completion) for completion in model.complete(asked)] for _ in range(2))
+    first, second = ([plain(completion) for completion in answers(model, asked)] for _ in range(2))
     assert first == second
 
 
 def test_closing_twice_does_nothing(base: Path, model_file: Path) -> None:
-    for model in (wheel.open_model(model_file, threads=1), hf.open_model(base)):
+    for model in (wheel.open_model(model_file, threads=1), native.open_model(model_file), hf.open_model(base)):
         model.close()
         model.close()
 
@@ -135,7 +155,7 @@ def test_closing_twice_does_nothing(base: Path, model_file: Path) -> None:
 def test_the_alternatives_of_an_answer_are_as_likely_as_the_model_says(model: Model, hf_model: HfModel) -> None:
     labels = ["Negative. N0", "Positive. N1", "Positive. N2", "Positive. N2a"]
     asked = prompt(model, 1)
-    [completion] = model.complete([Request(asked, 40, sequence(labels), alternatives=True)])
+    [completion] = answers(model, [Request(asked, 40, sequence(labels), alternatives=True)])
     [spread] = completion.alternatives
     assert list(spread) == labels
     assert sum(spread.values()) == pytest.approx(1)
@@ -151,7 +171,7 @@ def test_the_alternatives_of_an_answer_are_as_likely_as_the_model_says(model: Mo
 def test_a_choice_of_many_ids_is_made_among_all_of_them(model: Model, hf_model: HfModel) -> None:
     letters = [chr(code) for code in range(33, 127)]
     asked = prompt(model, 2)
-    [completion] = model.complete([Request(asked, 4, sequence(letters))])
+    [completion] = answers(model, [Request(asked, 4, sequence(letters))])
     likely = hf_model.next_log_probabilities(asked, 1 << 20)
     ids = {model.renderer.tokenizer.encode(letter)[0]: letter for letter in letters}
     best = max(ids, key=likely.__getitem__)

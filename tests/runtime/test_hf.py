@@ -13,6 +13,7 @@ from radlite.runtime import hf
 from radlite.runtime.hf import HfModel
 from radlite.runtime.model import Completion, Request
 from radlite.tasks import TASKS
+from tests.runtime.answers import answers
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def plain(completion: Completion) -> Completion:
 
 def test_answers_of_a_batch_are_the_answers_one_by_one(model: HfModel) -> None:
     asked = requests(model.renderer, 16)
-    together, alone = list(model.complete(asked)), [next(model.complete([request])) for request in asked]
+    together, alone = list(answers(model, asked)), [next(answers(model, [request])) for request in asked]
     assert list(map(plain, together)) == list(map(plain, alone))
     for one, other in zip(together, alone, strict=True):
         assert (one.probability or 0) == pytest.approx(other.probability or 0, rel=1e-3)
@@ -51,10 +52,10 @@ def test_answers_come_in_order_while_later_windows_wait(base: Path) -> None:
     module = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     model = HfModel("small", module, Renderer.from_folder(base), 1024, batch_size=1)
     asked = requests(model.renderer, 20)
-    answers = model.complete(asked)
-    first = next(answers)
+    coming = answers(model, asked)
+    first = next(coming)
     assert first.prompt_tokens == len(asked[0].prompt.ids)
-    rest = list(answers)
+    rest = list(coming)
     assert [completion.prompt_tokens for completion in rest] == [len(request.prompt.ids) for request in asked[1:]]
 
 
@@ -65,7 +66,7 @@ def test_the_greedy_answer_is_that_of_transformers_generate(model: HfModel, base
         out = module.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=request.max_tokens, do_sample=False
         )
-        [completion] = model.complete([request])
+        [completion] = answers(model, [request])
         assert completion.text == model.renderer.tokenizer.decode(out[0, ids.shape[1] :].tolist())
 
 
@@ -78,7 +79,7 @@ def test_a_model_stops_at_its_end_of_turn(base: Path) -> None:
     with torch.no_grad():  # the likeliest token's row goes to the end of turn, in the tied head
         weights = module.get_output_embeddings().weight
         weights[renderer.end_id] = weights[token] * 2
-    [completion] = model.complete([request])
+    [completion] = answers(model, [request])
     assert (completion.text, completion.stop_reason, completion.generated_tokens) == ("", "end", 1)
 
 
@@ -86,7 +87,7 @@ def test_training_mode_and_gradients_come_back_after_evaluation(base: Path) -> N
     module = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     module.train()
     model = HfModel("training", module, Renderer.from_folder(base), 1024)
-    list(model.complete(requests(model.renderer, 3)))
+    list(answers(model, requests(model.renderer, 3)))
     assert module.training
     ids = torch.tensor([[1, 2, 3]])
     module(input_ids=ids, labels=ids).loss.backward()

@@ -26,6 +26,7 @@ from radlite.tasks.grammar import sequence
 from radlite.tokenizer import Tokenizer
 from radlite.training.base import Shape, new_model, save
 from tests.runtime import gguf_file
+from tests.runtime.answers import answers
 
 SECRET = "zebra stripes in the left lower lobe"
 LINUX = pytest.mark.skipif(not Path("/proc/self/net").is_dir(), reason="reads the sockets of Linux")
@@ -44,7 +45,7 @@ def ask(model: WheelModel, *texts: str) -> Prompt:
 
 def test_what_two_prompts_share_is_computed_once(model: WheelModel) -> None:
     report = "No pleural effusion is seen. " * 20
-    first, second = model.complete([Request(ask(model, report, task), 4) for task in ("M stage.", "N stage.")])
+    first, second = answers(model, [Request(ask(model, report, task), 4) for task in ("M stage.", "N stage.")])
     assert first.cached_tokens == 0
     assert second.cached_tokens > 0.9 * len(ask(model, report).ids)
     assert second.prompt_tokens == len(ask(model, report, "N stage.").ids)
@@ -53,10 +54,10 @@ def test_what_two_prompts_share_is_computed_once(model: WheelModel) -> None:
 def test_the_last_token_of_context_can_be_used(model_file: Path) -> None:
     model = wheel.open_model(model_file, context_tokens=256, threads=1)
     ids = ask(model, "a" * 2000).ids[:240]
-    [completion] = model.complete([Request(Prompt(ids, ""), 16)])
+    [completion] = answers(model, [Request(Prompt(ids, ""), 16)])
     assert completion.generated_tokens == 16 or completion.stop_reason == "end"
     with pytest.raises(RuntimeError, match="exceed_context_size"):
-        next(model.complete([Request(Prompt(ids * 2, ""), 16)]))
+        next(answers(model, [Request(Prompt(ids * 2, ""), 16)]))
     model.close()
 
 
@@ -94,7 +95,7 @@ def test_weights_that_are_no_numbers_are_a_user_error(base: Path, tmp_path: Path
 
 def test_nothing_is_printed_and_no_report_is_quoted(model_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = wheel.open_model(model_file, threads=1)
-    list(model.complete([Request(ask(model, SECRET), 8), Request(ask(model, SECRET), 8, sequence(["M0", "M1"]))]))
+    list(answers(model, [Request(ask(model, SECRET), 8), Request(ask(model, SECRET), 8, sequence(["M0", "M1"]))]))
     model.close()
     assert capfd.readouterr() == ("", "")
 
@@ -102,11 +103,11 @@ def test_nothing_is_printed_and_no_report_is_quoted(model_file: Path, capfd: pyt
 def test_threads_wait_for_each_other(model: WheelModel) -> None:
     grammar = sequence(["M0", "M1"], [" a", " b"])
     asked = [Request(ask(model, f"Report {number}. " * 9), 12, grammar) for number in range(6)]
-    alone = [completion.text for completion in model.complete(asked)]
+    alone = [completion.text for completion in answers(model, asked)]
     together: dict[int, str] = {}
 
     def work(number: int) -> None:
-        together[number] = next(model.complete([asked[number]])).text
+        together[number] = next(answers(model, [asked[number]])).text
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(len(asked))]
     for thread in threads:
@@ -121,7 +122,7 @@ def test_a_closed_model_refuses_to_answer(model_file: Path) -> None:
     request = Request(ask(model, "x"), 2)
     model.close()
     with pytest.raises(RuntimeError, match="closed"):
-        next(model.complete([request]))
+        next(answers(model, [request]))
 
 
 @LINUX

@@ -4,6 +4,7 @@ Both engines walk the same automaton, so a constrained answer has one spelling i
 A grammar over characters, such as GBNF, would admit others ("B", "I", "-"), which the model was never shown.
 """
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,9 +135,47 @@ class Walk:
         """Go on with the likeliest of the options; the ids that this adds, with what it forces."""
         begin = len(self.ids)
         self.choices[begin] = {token: likely[token] for token in self.options}
-        self._step(max(self.options, key=likely.__getitem__))
-        self._advance()
+        self.go(max(self.options, key=likely.__getitem__))
         return self.ids[begin:]
+
+    def go(self, token: int) -> None:
+        """Go on with this one of the options, and with what it forces."""
+        self._step(token)
+        self._advance()
+
+    def copy(self) -> "Walk":
+        """The same way so far, to try how it might go on."""
+        other = copy.copy(self)
+        other.ids, other.choices, other.options = [*self.ids], {**self.choices}, [*self.options]
+        return other
+
+    def along(self, guess: Sequence[int]) -> dict[tuple[int, ...], list[int]]:
+        """The options at each choice from here on, by the beginning of the answer that leads there, as far as the
+        answer may go on with the ids of `guess`."""
+        ahead, start, found = self.copy(), len(self.ids), dict[tuple[int, ...], list[int]]()
+        while ahead.options:
+            found[tuple(ahead.ids)] = ahead.options
+            at = len(ahead.ids) - start
+            if ahead.ids[start:] != list(guess[:at]) or at >= len(guess) or guess[at] not in ahead.options:
+                break
+            ahead.go(guess[at])
+        return found
+
+    def everywhere(self, most: int) -> dict[tuple[int, ...], list[int]]:
+        """The options at every choice of every answer, by the beginning that leads there; none if they are more than
+        `most`."""
+        found, open_ = dict[tuple[int, ...], list[int]](), [self]
+        while open_:
+            walk = open_.pop()
+            if walk.options:
+                found[tuple(walk.ids)] = walk.options
+                if len(found) > most:
+                    return {}
+                for token in walk.options:
+                    following = walk.copy()
+                    following.go(token)
+                    open_.append(following)
+        return found
 
     @property
     def probability(self) -> float:

@@ -19,7 +19,7 @@ from radlite.runtime.grammar import Walk, alternatives
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids
 
 _WINDOW = 16
-"""Batches that are sorted by length together; answers come in the order asked, so one window is held back at most."""
+"""Batches that are sorted by length together, so that who waits for the order asked waits for one window at most."""
 
 
 def open_model(folder: Path, adapter: Path | None = None, batch_size: int = 16, device: str | None = None) -> "HfModel":
@@ -77,20 +77,16 @@ class HfModel:
         self._module = module
         self._ends = end_ids(renderer)
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Complete the requests, greedily, in their order. `seconds` is each one's share of its batch."""
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """Complete the requests, greedily, those of like length together. `seconds` is each one's share of its batch."""
         window = self.batch_size * _WINDOW
         for begin in range(0, len(requests), window):
             part = requests[begin : begin + window]
             order = sorted(range(len(part)), key=lambda index: len(part[index].prompt.ids))
-            done: dict[int, Completion] = {}
-            following = 0
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                done.update(zip(batch, self._batch([part[index] for index in batch]), strict=True))
-                while following in done:
-                    yield done.pop(following)
-                    following += 1
+                for index, completion in zip(batch, self._batch([part[index] for index in batch]), strict=True):
+                    yield begin + index, completion
 
     def next_log_probabilities(self, prompt: Prompt, top: int) -> dict[int, float]:
         """Natural logarithms of the probability of the `top` likeliest ids after `prompt`, likeliest first."""

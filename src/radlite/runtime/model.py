@@ -1,11 +1,14 @@
 """What every engine offers: complete prompts, greedily, within a grammar."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from radlite.chat import Prompt, Renderer
 from radlite.tasks.grammar import Grammar
+
+T = TypeVar("T")
 
 DEFAULT_CONTEXT = 4096
 """Tokens of context that an engine opens, if the model has as many: a report, some solved examples, and an answer."""
@@ -15,21 +18,24 @@ DEFAULT_CONTEXT = 4096
 class Request:
     """One prompt to complete with at most `max_tokens` tokens, inside `grammar` if there is one.
 
-    `alternatives` asks how likely the texts are that the answer was chosen from.
+    `alternatives` asks how likely the texts are that the answer was chosen from. `draft` is a likely answer, which may
+    make the true one come sooner and never changes it. After `seconds` of work the answer is cut.
     """
 
     prompt: Prompt
     max_tokens: int
     grammar: Grammar = ()
     alternatives: bool = False
+    draft: str = ""
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back. `stop_reason`: `end` (the model ended its turn) or `length` (it was stopped)."""
+    """What came back. `stop_reason`: `end` (the model ended its turn), `length` or `time` (it was stopped)."""
 
     text: str
-    stop_reason: Literal["end", "length"]
+    stop_reason: Literal["end", "length", "time"]
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
@@ -48,13 +54,27 @@ class Model(Protocol):
     context_tokens: int
     """Prompt and answer together have to fit in this many tokens."""
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Complete the requests, greedily, in their order. The caller has checked that each fits the context."""
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """Complete the requests, greedily; each comes with its number, as soon as it is ready.
+
+        The caller has checked that each fits the context. Closing the iterator ends the work.
+        """
         ...
 
     def close(self) -> None:
         """Free the model; a second call does nothing."""
         ...
+
+
+def in_order(completions: Iterable[tuple[int, T]]) -> Iterator[T]:
+    """What comes numbered from 0 in any order, in the order of the numbers."""
+    early: dict[int, T] = {}
+    following = 0
+    for number, completion in completions:
+        early[number] = completion
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
 
 def end_ids(renderer: Renderer) -> frozenset[int]:

@@ -45,12 +45,12 @@ class ScriptedModel:
         self.stop_reason: Literal["end", "length"] = stop_reason
         self._answer = script if callable(script) else _one_by_one(iter(script))
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """Complete the requests in their order. Raises `RuntimeError` when the script has no answer left."""
-        for request in requests:
+        for number, request in enumerate(requests):
             self.prompts.append(request.prompt)
             answer = self._answer(request.prompt.text)
-            yield Completion(
+            completion = Completion(
                 text=answer,
                 stop_reason=self.stop_reason,
                 prompt_tokens=len(request.prompt.ids),
@@ -58,6 +58,7 @@ class ScriptedModel:
                 generated_tokens=len(self.renderer.tokenizer.encode(answer)) + 1,
                 seconds=0.0,
             )
+            yield number, completion
 
     def close(self) -> None:
         """Nothing to free."""

@@ -101,12 +101,12 @@ class WheelModel:
         # Dropping the server ends its threads; also when the process exits without `close`.
         self._drop = weakref.finalize(self, self._servers.clear)
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """Complete the requests, greedily, in their order."""
-        for request in requests:
+        for number, request in enumerate(requests):
             with self._lock:
                 completion = self._constrained(request) if request.grammar else self._free(request)
-            yield completion
+            yield number, completion
 
     def next_log_probabilities(self, prompt: Prompt, top: int) -> dict[int, float]:
         """Natural logarithms of the probability of the `top` likeliest ids after `prompt`, likeliest first.

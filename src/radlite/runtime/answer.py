@@ -1,0 +1,176 @@
+"""An answer on its way: what an engine has to compute next, what that settles, and what it may guess meanwhile."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radlite.chat import Renderer
+from radlite.runtime.grammar import Walk, alternatives
+from radlite.runtime.model import Request, end_ids
+
+Beginning = tuple[int, ...]
+"""The first ids of an answer; the empty one stands at the end of the prompt."""
+
+CLOSED = 64
+"""Choices in all answers together up to which the probabilities of all of them are computed at once."""
+
+
+class Answer:
+    """What a request has been answered so far, greedily, within its grammar if it has one.
+
+    An engine computes the logits after each of the beginnings in `asks`, gives them to `tell`, and begins again until
+    there is nothing to ask. Several beginnings at once are guesses that may turn out right (each goes on from the one
+    before), or all labels of a closed set. What is settled depends on the logits alone and not on the guesses.
+    """
+
+    def __init__(self, request: Request, renderer: Renderer) -> None:
+        self.request = request
+        self.stop_reason: Literal["", "end", "length", "time"] = ""
+        self.guessed = 0
+        """Ids that were computed ahead of their turn."""
+        self.right = 0
+        """Those of them that stand in the answer."""
+        self.alternatives: tuple[Mapping[str, float], ...] = ()
+        self._tokenizer, self._end, self._ends = renderer.tokenizer, renderer.end_id, end_ids(renderer)
+        self._walk = Walk(request.grammar, self._tokenizer, self._end, request.max_tokens) if request.grammar else None
+        self._free: list[int] = []
+        self._known: dict[Beginning, dict[int, float]] = {}
+        self._likeliest: dict[Beginning, int] = {}
+        self._open: dict[Beginning, list[int]] = {}
+        self._guessing = False
+        draft = [*self._tokenizer.encode(request.draft), self._end] if request.draft else []
+        self._lookup = Lookup(draft, request.prompt.ids)
+        self._advance()
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the answer so far, the end of turn included."""
+        return self._walk.ids if self._walk else self._free
+
+    @property
+    def text(self) -> str:
+        """The answer so far, without the end of turn."""
+        return self._tokenizer.decode(self.ids[:-1] if self.ids and self.ids[-1] in self._ends else self.ids)
+
+    @property
+    def probability(self) -> float | None:
+        """Of the answer so far among all that its grammar allows; None for free text."""
+        return self._walk.probability if self._walk else None
+
+    def asks(self, guesses: int) -> list[Beginning]:
+        """The beginnings whose logits are needed next, with at most `guesses` ids guessed ahead; none at the end."""
+        self._open = self._needed(guesses)
+        return list(self._open)
+
+    def tell(self, beginning: Beginning, logits: NDArray[np.float32]) -> None:
+        """The logits (vocabulary) after one of the beginnings that were asked for."""
+        options = self._open[beginning]
+        if options:
+            values = logits[options].astype(float)
+            if not np.isfinite(values).all():
+                raise ArithmeticError("the model's weights compute what is no number")
+            self._known.setdefault(beginning, {}).update(zip(options, values.tolist(), strict=True))
+        else:
+            likeliest = int(logits.argmax())
+            if not math.isfinite(logits[likeliest]):
+                raise ArithmeticError("the model's weights compute what is no number")
+            self._likeliest[beginning] = likeliest
+
+    def settle(self) -> None:
+        """Go on as far as what was told allows."""
+        before = len(self.ids)
+        self._advance()
+        if self._guessing:
+            ahead = [beginning for beginning in self._open if len(beginning) > before]
+            self.guessed += len(ahead)
+            self.right += sum(beginning == tuple(self.ids[: len(beginning)]) for beginning in ahead)
+
+    def stop(self, reason: Literal["time"]) -> None:
+        """End the answer where it stands."""
+        self.stop_reason = reason
+
+    def _needed(self, guesses: int) -> dict[Beginning, list[int]]:
+        self._guessing = False
+        if self.stop_reason:
+            return {}
+        if self._walk is None:
+            here = tuple(self._free)
+            guess = self._lookup.after(here, min(guesses, self.request.max_tokens - len(here) - 1))
+            self._guessing = True
+            return {(*here, *guess[:count]): [] for count in range(len(guess) + 1)}
+        if not self._walk.options:
+            return self._missing()
+        if self.request.alternatives and not self._known and (all_ := self._walk.everywhere(CLOSED)):
+            return all_
+        self._guessing = True
+        return self._walk.along(self._lookup.after(self._walk.ids, guesses))
+
+    def _advance(self) -> None:
+        if self._walk:
+            while self._walk.options and (known := self._known.get(tuple(self._walk.ids))):
+                self._walk.take(_shares(known, self._walk.options))
+            if not self._walk.options and not self._missing():
+                if self.request.alternatives:
+                    self.alternatives = self._alternatives({})
+                self.stop_reason = "end" if self._walk.ids and self._walk.ids[-1] == self._end else "length"
+            return
+        while not self.stop_reason and (token := self._likeliest.get(tuple(self._free))) is not None:
+            self._free.append(token)
+            if token in self._ends:
+                self.stop_reason = "end"
+            elif len(self._free) == self.request.max_tokens:
+                self.stop_reason = "length"
+
+    def _missing(self) -> dict[Beginning, list[int]]:
+        """What has to be known besides, to tell how likely all alternatives are."""
+        missing: dict[Beginning, list[int]] = {}
+        if self.request.alternatives:
+            self._alternatives(missing)
+        return missing
+
+    def _alternatives(self, missing: dict[Beginning, list[int]]) -> tuple[Mapping[str, float], ...]:
+        def ask(beginning: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
+            known = self._known.get(tuple(beginning), {})
+            if all(token in known for token in allowed):
+                return _shares(known, allowed)
+            missing[tuple(beginning)] = list(allowed)
+            return dict.fromkeys(allowed, 1 / len(allowed))
+
+        return alternatives(self.request.grammar, self._tokenizer, self._end, self.ids, ask)
+
+
+class Lookup:
+    """What followed the last ids where they stood before: prompt lookup (Saxena, 2023), here in a draft and a prompt.
+
+    Words of a report come back in its entities, changes and impression, and a draft names the likely answer.
+    """
+
+    def __init__(self, draft: Sequence[int], prompt: Sequence[int]) -> None:
+        self._draft = list(draft)
+        self._ids = [*draft, -1, *prompt, -1]
+        self._places: dict[Beginning, int] = {}
+        for size in (1, 2, 3):
+            for at in range(len(self._ids) - size, -1, -1):  # of several places the first, which is the draft's
+                self._places[tuple(self._ids[at : at + size])] = at + size
+
+    def after(self, ids: Sequence[int], most: int) -> list[int]:
+        """At most `most` ids that may follow the answer's first `ids`; none where the last of them stood nowhere."""
+        if most < 1:
+            return []
+        if not ids:
+            return self._draft[:most]
+        for size in (3, 2, 1):
+            if len(ids) >= size and (at := self._places.get(tuple(ids[-size:]))) is not None:
+                found = self._ids[at : at + most]
+                return found[: found.index(-1)] if -1 in found else found
+        return []
+
+
+def _shares(logits: Mapping[int, float], allowed: Sequence[int]) -> dict[int, float]:
+    """The probability of each of the ids, among these."""
+    highest = max(logits[token] for token in allowed)
+    weights = {token: math.exp(logits[token] - highest) for token in allowed}
+    return {token: weight / sum(weights.values()) for token, weight in weights.items()}

@@ -1,0 +1,546 @@
+"""The fast engine: llama.cpp compiled for this CPU, through the low-level functions of `llama-cpp-python`.
+
+All open answers advance together, one batch a step. What prompts share is computed once and belongs to several
+sequences at the same time; forced text and guesses are read along; all labels of a closed set are the leaves of one
+tree in one batch. Measured reasons: docs/performance.md.
+"""
+
+import bisect
+import ctypes
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radlite.chat import Prompt, Renderer
+from radlite.errors import UserError
+from radlite.runtime import gguf
+from radlite.runtime.answer import Answer, Beginning
+from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request
+
+_BATCH: Final = 512
+"""Tokens of a batch at most: what llama.cpp computes at once, and how much of new prompts a step takes in."""
+_SEQUENCES: Final = 256
+"""llama.cpp's own limit."""
+_RUNNING: Final = 64
+"""Answers that advance together at most."""
+_SPARE: Final = 80
+"""Cells of an answer beside its own tokens: for guesses and the branches of its labels."""
+_WORTH: Final = 16
+"""A shared beginning of fewer tokens than this is not kept by itself."""
+
+
+def open_model(
+    path: Path,
+    context_tokens: int | None = None,
+    threads: int | None = None,
+    repack: bool = False,
+    remembered: int = 8,
+    guesses: int = 8,
+) -> "NativeModel":
+    """Load a GGUF file: its weights, tokenizer and chat template.
+
+    `context_tokens` is the model's own up to `DEFAULT_CONTEXT` unless given. `repack` copies the weights into the form
+    of llama.cpp's older kernels, `remembered` is how many reports stay in memory for a second question, `guesses` how
+    many ids are guessed ahead. Raises `UserError` if the file cannot be used, has less context than asked for, or if
+    llama-cpp-python is missing.
+    """
+    header = gguf.read(path)
+    context = context_tokens or min(header.context_tokens, DEFAULT_CONTEXT)
+    if context > header.context_tokens:
+        raise UserError(f"{path} was trained for {header.context_tokens:,} tokens of context; ask for no more.")
+    renderer = header.renderer()
+    cache = _Cache(path, 2 * context, threads or _cores(), repack)
+    model = NativeModel(path.stem, cache, renderer, context, header.manifest, remembered, guesses)
+    try:
+        model.next_log_probabilities(Prompt((renderer.end_id,), ""), 1)
+    except (ArithmeticError, RuntimeError) as error:
+        model.close()
+        raise UserError(f"{path} is damaged: it computes no answer; export or download the model again.") from error
+    return model
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(slots=True)
+class _Token:
+    """One place in a batch."""
+
+    id: int
+    position: int
+    sequences: list[int]
+    rows: list[tuple[Answer, Beginning]] = field(default_factory=list)
+    """Who wants the logits after it."""
+
+
+class _Cache:
+    """llama.cpp's model and context: tokens of several sequences, each in cells that sequences may share."""
+
+    def __init__(self, path: Path, cells: int, threads: int, repack: bool) -> None:
+        llama = _library()
+        parameters = llama.llama_model_default_params()
+        parameters.use_extra_bufts = repack
+        self._model = llama.llama_model_load_from_file(os.fsencode(path), parameters)
+        if not self._model:
+            raise UserError(
+                f"llama.cpp cannot load {path}: it is damaged or needs more memory; get it again or use a smaller one."
+            )
+        settings = llama.llama_context_default_params()
+        settings.n_ctx, settings.n_batch, settings.n_ubatch = cells, _BATCH, _BATCH
+        settings.n_seq_max, settings.kv_unified = _SEQUENCES, True
+        settings.n_threads = settings.n_threads_batch = threads
+        settings.no_perf = True
+        self._context = llama.llama_init_from_model(self._model, settings)
+        if not self._context:
+            llama.llama_model_free(self._model)
+            raise UserError(f"{path} needs more memory than there is; use a smaller model or less --context.")
+        self._memory = llama.llama_get_memory(self._context)
+        self.cells = int(llama.llama_n_ctx(self._context))
+        self.size = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model)))
+        self._llama = llama
+        self._batch = llama.llama_batch(
+            n_tokens=0,
+            token=(ctypes.c_int32 * _BATCH)(),
+            pos=(ctypes.c_int32 * _BATCH)(),
+            n_seq_id=(ctypes.c_int32 * _BATCH)(),
+            seq_id=(ctypes.POINTER(ctypes.c_int32) * _BATCH)(),
+            logits=(ctypes.c_int8 * _BATCH)(),
+        )
+
+    def read(self, tokens: Sequence[_Token]) -> None:
+        """Compute the tokens, at most `_BATCH`, and tell the answers the logits that they asked for.
+
+        Raises `MemoryError` where no cells are free: nothing was computed.
+        """
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        sequences = [(ctypes.c_int32 * len(token.sequences))(*token.sequences) for token in tokens]
+        for at, token in enumerate(tokens):
+            batch.token[at], batch.pos[at] = token.id, token.position
+            batch.n_seq_id[at], batch.seq_id[at] = len(token.sequences), sequences[at]
+            batch.logits[at] = bool(token.rows)
+        result = self._llama.llama_decode(self._context, batch)
+        if result == 1:
+            raise MemoryError
+        if result:
+            raise RuntimeError(f"llama.cpp failed to compute a batch ({result})")
+        for at, token in enumerate(tokens):
+            if token.rows:
+                row = self._llama.llama_get_logits_ith(self._context, at)
+                logits = np.ctypeslib.as_array(row, (self.size,))
+                for answer, beginning in token.rows:
+                    answer.tell(beginning, logits)
+
+    def copy(self, source: int, to: int, count: int) -> None:
+        """Let the sequence `to`, which is empty, share the first `count` tokens of `source`."""
+        if count:
+            self._llama.llama_memory_seq_cp(self._memory, source, to, 0, count)
+
+    def cut(self, sequence: int, count: int) -> None:
+        """Leave a sequence its first `count` tokens."""
+        self._llama.llama_memory_seq_rm(self._memory, sequence, count, -1)
+
+    def state(self, sequence: int) -> bytes:
+        """What a sequence holds, to be given to `restore` later, by a process with the same file and library."""
+        size = self._llama.llama_state_seq_get_size(self._context, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        return bytes(buffer[: self._llama.llama_state_seq_get_data(self._context, buffer, size, sequence)])
+
+    def restore(self, sequence: int, state: bytes) -> bool:
+        """Fill an empty sequence; False if the state does not fit."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        done = self._llama.llama_state_seq_set_data(self._context, buffer, len(state), sequence)
+        return bool(done == len(state))
+
+    def close(self) -> None:
+        self._llama.llama_free(self._context)
+        self._llama.llama_model_free(self._model)
+
+
+def _library() -> Any:
+    try:
+        from llama_cpp import llama_cpp
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UserError(
+            "The native engine needs llama-cpp-python; run pip install 'radlite[native]' (it is compiled for this "
+            "machine, which needs a C++ compiler), or use the wheel engine."
+        ) from error
+    global _silent
+    if _silent is None:
+        _silent = llama_cpp.llama_log_callback(lambda *_: None)
+        llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
+        llama_cpp.llama_backend_init()
+    return llama_cpp
+
+
+_silent: Any = None
+"""llama.cpp holds no reference of its own to the function that it calls."""
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A request that is being answered."""
+
+    number: int
+    answer: Answer
+    sequence: int
+    begun: float
+    read: int
+    """Tokens of the prompt and of `path` that the sequence holds."""
+    cached: int
+    path: Beginning = ()
+    """What the sequence holds of answers after the prompt."""
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        return self.answer.request.prompt.ids
+
+
+@dataclass(slots=True)
+class _Branch:
+    """A way from what a run holds to beginnings that it asks for."""
+
+    beginning: Beginning
+    start: int
+    """Tokens that it shares with the run's own sequence."""
+    sequence: int
+
+
+class NativeModel:
+    """A GGUF model in llama.cpp. Safe to use from several threads, which wait for each other."""
+
+    def __init__(
+        self,
+        name: str,
+        cache: _Cache,
+        renderer: Renderer,
+        context_tokens: int,
+        manifest: dict[str, Any] | None,
+        remembered: int = 8,
+        guesses: int = 8,
+    ) -> None:
+        self.name = name
+        self.renderer = renderer
+        self.context_tokens = context_tokens
+        self.manifest = manifest
+        self._lock = threading.RLock()
+        self._caches = [cache]
+        self._free = list(range(_SEQUENCES))
+        self._guesses = guesses
+        self._remembered = remembered
+        self._kept: OrderedDict[tuple[int, ...], int] = OrderedDict()
+        """Beginnings of prompts to the sequence that holds them, the one used last at the end."""
+        self._pinned: tuple[int, ...] = ()
+        """The beginning of all prompts, which is never forgotten."""
+        self._pin = self._free.pop()
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """Complete the requests, greedily; each comes with its number as soon as it is ready."""
+        with self._lock:
+            work = _Work(self, requests)
+            try:
+                while work.going:
+                    yield from work.step()
+            finally:
+                work.clear()
+
+    def next_log_probabilities(self, prompt: Prompt, top: int) -> dict[int, float]:
+        """Natural logarithms of the probability of the `top` likeliest ids after `prompt`, likeliest first."""
+        seen: list[NDArray[np.float64]] = []
+        listener: Any = _Listener(seen)
+        with self._lock:
+            sequence = self._free.pop()
+            try:
+                tokens = [_Token(one, at, [sequence]) for at, one in enumerate(prompt.ids)]
+                tokens[-1].rows.append((listener, ()))
+                self._read(tokens)
+            finally:
+                self._give(sequence)
+        [logits] = seen
+        order = np.argsort(-logits, kind="stable")[:top]
+        return dict(zip(order.tolist(), logits[order].tolist(), strict=True))
+
+    def close(self) -> None:
+        """Free the model; a second call does nothing."""
+        with self._lock:
+            while self._caches:
+                self._caches.pop().close()
+
+    @property
+    def _cache(self) -> _Cache:
+        if not self._caches:
+            raise RuntimeError("the model is closed")
+        return self._caches[0]
+
+    def _give(self, sequence: int) -> None:
+        """Take a sequence back."""
+        if self._caches:
+            self._cache.cut(sequence, 0)
+            bisect.insort(self._free, sequence)
+
+    def _read(self, tokens: Sequence[_Token]) -> None:
+        for begin in range(0, len(tokens), _BATCH):
+            part = tokens[begin : begin + _BATCH]
+            while True:
+                try:
+                    self._cache.read(part)
+                    break
+                except MemoryError as error:
+                    if not self._kept:
+                        raise RuntimeError("the answers that run together need more cells than there are") from error
+                    self._forget()
+
+    def _forget(self) -> None:
+        """Let go of the beginning that was longest not used."""
+        _, sequence = self._kept.popitem(last=False)
+        self._give(sequence)
+
+    def _best(self, ids: tuple[int, ...]) -> tuple[int, int]:
+        """How much of a prompt is computed already, at most, and in which sequence."""
+        kept = max(self._kept, key=lambda one: _common(ids, one), default=())
+        most = _common(ids, kept)
+        if most <= len(self._pinned) and ids[: len(self._pinned)] == self._pinned:
+            return len(self._pinned), self._pin
+        if most:
+            self._kept.move_to_end(kept)
+        return most, self._kept[kept] if most else self._pin
+
+
+class _Listener:
+    """What asks for one row of logits as probabilities."""
+
+    def __init__(self, seen: list[NDArray[np.float64]]) -> None:
+        self._seen = seen
+
+    def tell(self, beginning: Beginning, logits: NDArray[np.float32]) -> None:
+        values = logits.astype(np.float64)
+        highest = values.max()
+        if not np.isfinite(highest):
+            raise ArithmeticError("the model's weights compute what is no number")
+        self._seen.append(values - highest - np.log(np.exp(values - highest).sum()))
+
+
+class _Work:
+    """Requests on their way through a model, step by step."""
+
+    def __init__(self, model: NativeModel, requests: Sequence[Request]) -> None:
+        self._model = model
+        self._requests = requests
+        self._waiting = list(range(len(requests)))[::-1]
+        self._shared = _shared([request.prompt.ids for request in requests])
+        self._runs: list[_Run] = []
+        self._reserved: dict[int, int] = {}
+
+    @property
+    def going(self) -> bool:
+        return bool(self._waiting or self._runs)
+
+    def step(self) -> Iterator[tuple[int, Completion]]:
+        """Take in what there is room for, compute one batch, and give what is ready."""
+        tokens: list[_Token] = []
+        stems: dict[tuple[Any, int], _Token] = {}
+        branches: list[tuple[_Run, list[_Branch]]] = []
+        kept: list[tuple[tuple[int, ...], int]] = []
+        self._admit(tokens, stems, kept)
+        for run in self._runs:
+            branches.append((run, self._lay(run, tokens, stems)))
+        if tokens:
+            self._model._read(tokens)
+        self._model._kept.update(kept)
+        for run, ways in branches:
+            run.answer.settle()
+            self._trim(run, ways)
+        yield from self._ready()
+
+    def clear(self) -> None:
+        """Give back all sequences but those of the reports that are remembered."""
+        for run in self._runs:
+            if run.sequence >= 0:
+                self._model._give(run.sequence)
+        self._runs = []
+        while len(self._model._kept) > self._model._remembered:
+            self._model._forget()
+
+    def _admit(
+        self,
+        tokens: list[_Token],
+        stems: dict[tuple[Any, int], _Token],
+        kept: list[tuple[tuple[int, ...], int]],
+    ) -> None:
+        """Begin requests, until a batch of new tokens is reached or room is short."""
+        model, new = self._model, 0
+        coming: list[tuple[int, ...]] = []
+        while self._waiting and len(self._runs) < _RUNNING and new < _BATCH:
+            number = self._waiting[-1]
+            request = self._requests[number]
+            ids = request.prompt.ids
+            also = max((_common(ids, other) for other in coming), default=0)
+            need = len(ids) - max(model._best(ids)[0], also) + request.max_tokens + _SPARE
+            if not self._room(need) and self._runs:
+                return
+            self._waiting.pop()
+            answer, begun = Answer(request, model.renderer), time.perf_counter()
+            if answer.stop_reason:  # wholly forced
+                self._runs.append(_Run(number, answer, -1, begun, 0, 0))
+                continue
+            have, source = model._best(ids)
+            have = min(have, len(ids) - 1)
+            sequence = model._free.pop()
+            model._cache.copy(source, sequence, have)
+            begin = ids[: self._shared[number]]
+            keep = begin if len(begin) >= len(model._pinned) + _WORTH else ids
+            if have < len(keep) and keep not in coming:
+                coming.append(keep)
+                kept.append((keep, model._free.pop()))
+                model._cache.copy(source, kept[-1][1], have)
+                _stem(keep, have, len(keep), kept[-1][1], tokens, stems)
+            self._reserved[number] = need
+            new += len(ids) - max(have, also)
+            self._runs.append(_Run(number, answer, sequence, begun, have, max(have, also)))
+
+    def _room(self, need: int) -> bool:
+        """Whether `need` cells and some sequences are free, after letting go of what is kept as far as that helps."""
+        model = self._model
+        while True:
+            used = sum(self._reserved.values()) + sum(len(kept) - len(model._pinned) for kept in model._kept)
+            if used + need + len(model._pinned) <= model._cache.cells and len(model._free) > 1:
+                return True
+            if not model._kept:
+                return False
+            model._forget()
+
+    def _lay(self, run: _Run, tokens: list[_Token], stems: dict[tuple[Any, int], _Token]) -> list[_Branch]:
+        """Put into the batch what the run asks for."""
+        asked = run.answer.asks(self._model._guesses)
+        branches: list[_Branch] = []
+        placed: dict[Beginning, _Token] = {}
+        for beginning in sorted(asked, key=len, reverse=True):
+            if beginning in placed and not placed[beginning].rows:
+                placed[beginning].rows.append((run.answer, beginning))  # a longer one leads there
+                continue
+            branch = self._branch(run, beginning, taken=any(one.sequence == run.sequence for one in branches))
+            if branch is None:
+                continue  # No sequence is free: it is asked for again in the next step.
+            branches.append(branch)
+            last = _stem(run.prompt, branch.start, len(run.prompt), branch.sequence, tokens, stems)
+            if last:
+                placed[()] = last
+            for at in range(max(branch.start - len(run.prompt), 0), len(beginning)):
+                here = beginning[: at + 1]
+                if here in placed:
+                    placed[here].sequences.append(branch.sequence)
+                else:
+                    placed[here] = _Token(here[-1], len(run.prompt) + at, [branch.sequence])
+                    tokens.append(placed[here])
+            placed[beginning].rows.append((run.answer, beginning))
+        return branches
+
+    def _branch(self, run: _Run, beginning: Beginning, taken: bool) -> _Branch | None:
+        model, held = self._model, len(run.prompt) + len(beginning)
+        start = run.read if run.read < len(run.prompt) else len(run.prompt) + _common(beginning, run.path)
+        start = min(start, held - 1)
+        if not taken and start == run.read:
+            return _Branch(beginning, start, run.sequence)
+        if not model._free:
+            return None
+        sequence = model._free.pop()
+        model._cache.copy(run.sequence, sequence, start)
+        return _Branch(beginning, start, sequence)
+
+    def _trim(self, run: _Run, branches: Sequence[_Branch]) -> None:
+        """Let the run's sequence hold the answer's ids and nothing else, as far as they were computed."""
+        cache, size, answer = self._model._cache, len(run.prompt), tuple(run.answer.ids)
+        for branch in branches:
+            if branch.sequence == run.sequence:
+                run.read, run.path = size + len(branch.beginning), branch.beginning
+        best = max(branches, key=lambda one: _common(one.beginning, answer), default=None)
+        if best and best.sequence != run.sequence and _common(best.beginning, answer) > _common(run.path, answer):
+            cache.cut(run.sequence, 0)
+            cache.copy(best.sequence, run.sequence, size + len(best.beginning))
+            run.read, run.path = size + len(best.beginning), best.beginning
+        if run.read >= size and (right := _common(run.path, answer)) < len(run.path):
+            run.read, run.path = size + right, run.path[:right]
+            cache.cut(run.sequence, run.read)
+        for branch in branches:
+            if branch.sequence != run.sequence:
+                self._model._give(branch.sequence)
+
+    def _ready(self) -> Iterator[tuple[int, Completion]]:
+        now = time.perf_counter()
+        for run in self._runs:
+            if not run.answer.stop_reason and now - run.begun > run.answer.request.seconds:
+                run.answer.stop("time")
+        done = [run for run in self._runs if run.answer.stop_reason]
+        self._runs = [run for run in self._runs if not run.answer.stop_reason]
+        for run in done:
+            self._reserved.pop(run.number, None)
+            if run.sequence >= 0:
+                self._model._give(run.sequence)
+        for run in done:
+            yield run.number, _completion(run, now - run.begun)
+
+
+def _completion(run: _Run, seconds: float) -> Completion:
+    answer = run.answer
+    assert answer.stop_reason
+    return Completion(
+        text=answer.text,
+        stop_reason=answer.stop_reason,
+        prompt_tokens=len(run.prompt),
+        cached_tokens=run.cached,
+        generated_tokens=len(answer.ids),
+        seconds=seconds,
+        probability=answer.probability,
+        alternatives=answer.alternatives,
+    )
+
+
+def _stem(
+    ids: Sequence[int],
+    start: int,
+    end: int,
+    sequence: int,
+    tokens: list[_Token],
+    stems: dict[tuple[Any, int], _Token],
+) -> _Token | None:
+    """Put `ids[start:end]` of a prompt into the batch for a sequence, together with others that begin alike.
+
+    Returns the last of them, None if there is none.
+    """
+    parent: Any = tuple(ids[:start])
+    token = None
+    for at in range(start, end):
+        token = stems.get((parent, ids[at]))
+        if token is None:
+            token = stems[parent, ids[at]] = _Token(ids[at], at, [])
+            tokens.append(token)
+        token.sequences.append(sequence)
+        parent = id(token)
+    return token
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids both begin with."""
+    most = min(len(one), len(other))
+    if tuple(one[:most]) == tuple(other[:most]):
+        return most
+    return next(at for at in range(most) if one[at] != other[at])
+
+
+def _shared(prompts: Sequence[tuple[int, ...]]) -> list[int]:
+    """How many ids each prompt has in common with one of the others, at most."""
+    order = sorted(range(len(prompts)), key=prompts.__getitem__)
+    most = [0] * len(prompts)
+    for one, other in zip(order, order[1:], strict=False):
+        count = _common(prompts[one], prompts[other])
+        most[one], most[other] = max(most[one], count), max(most[other], count)
+    return most
