@@ -6,7 +6,7 @@ RADLITE = $(VENV)/bin/radlite
 OUT ?= demo
 READY = $(VENV)/.ready
 
-.PHONY: demo demo-fast test test-slow check demonstration clean help
+.PHONY: demo demo-fast native test test-slow check demonstration clean help
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,6 +16,10 @@ demo: $(READY) ## The whole path on the tiny bases: corpus, training, evaluation
 
 demo-fast: $(READY) ## The same with little data: shows that everything works, not how well (under 4 minutes)
 	$(RADLITE) demo --fast --out $(OUT)-fast
+
+native: $(READY) ## The fast engine, compiled for this machine's CPU (once; some five minutes, needs a C++ compiler)
+	@command -v c++ >/dev/null || { echo "A C++ compiler is missing; on Debian and Ubuntu: apt-get install g++"; exit 2; }
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[native]'
 
 test: $(READY) ## The default tests
 	$(VENV)/bin/python -m pytest

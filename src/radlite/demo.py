@@ -126,7 +126,7 @@ class _Demo:
         build({"sample": None}, self.out / "corpus", known={"sample": sources.sample.source(counts)})
 
     def _base(self, name: str) -> None:
-        from radlite.runtime import hf, wheel
+        from radlite.runtime import engine, hf
 
         base, adapter = base_folder(name), self.out / "adapters" / name
         title = f"{name}: the base as it is, without and with {SHOTS} solved examples"
@@ -144,7 +144,7 @@ class _Demo:
         with self._step(f"{name} export", f"{name}: merge, GGUF in F16 and Q4_K_M, verification of both"):
             small = self._export(name, base, adapter)
         title = f"{name}: Q4_K_M on the CPU engine"
-        with self._step(f"{name} quantized", title), closing(wheel.open_model(small)) as model:
+        with self._step(f"{name} quantized", title), closing(engine.open_model(small, remembered=0)) as model:
             self._evaluate(model, name, "quantized", sha256(small), self.test)
             self._evaluate(model, name, "quantized", sha256(small), self.valid)
 

@@ -79,7 +79,8 @@ class Reader:
 
     def _request(self, prompt: Prompt, task: Task, inputs: Mapping[str, str]) -> Request:
         grammar = task.grammar(inputs) if self.constrain else ()
-        return Request(prompt, task.max_tokens, grammar, bool(grammar and task.probabilities and self.probabilities))
+        wanted = bool(grammar and task.probabilities and self.probabilities)
+        return Request(prompt, task.max_tokens, grammar, wanted, task.draft(inputs), task.name)
 
     def _fits(self, prompt: Prompt, task: Task) -> bool:
         return len(prompt.ids) + task.max_tokens <= self.model.context_tokens

@@ -75,7 +75,7 @@ def test_all_engines_give_the_same_answers(cpu_model: WheelModel | NativeModel, 
             assert_tie(hf_model, request, one.text, other.text)
 
 
-def assert_tie(model: HfModel, request: Request, one: str, other: str) -> None:
+def assert_tie(model: HfModel | NativeModel, request: Request, one: str, other: str) -> None:
     """Where the two answers part, the model hardly prefers one."""
     left, right = (model.renderer.tokenizer.encode(text) for text in (one, other))
     shared = next(i for i, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1])

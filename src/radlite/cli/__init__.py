@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -172,8 +173,9 @@ def export(
     from radlite import manifest
     from radlite.export import gguf
     from radlite.export.merge import merge
+    from radlite.runtime.layout import demand_kind
 
-    gguf.demand_kind(quantize)
+    demand_kind(quantize)
     if manifest.read(adapter).get("kind") != "adapter":
         gguf.write(adapter, out, quantize)
     else:
@@ -237,31 +239,32 @@ def tasks(
 def read(
     report: Annotated[str, typer.Argument(help="Report as a UTF-8 text file, or - for standard input.")] = "",
     task: Annotated[
-        str, typer.Option(help="Task or tasks, separated by commas; without it, those that fit are proposed.")
+        str, typer.Option(help="Tasks, separated by commas, or all that fit; without it they are proposed only.")
     ] = "",
     model: Annotated[Path | None, typer.Option(help="GGUF file; a tiny demonstration model if not given.")] = None,
     question: Annotated[str, typer.Option(help="For radiology_qa.")] = "",
     hypothesis: Annotated[str, typer.Option(help="For radiology_nli; the report is the premise.")] = "",
     context: Annotated[int | None, typer.Option(min=64, help="Window in tokens; the model's own if not given.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    engine: Annotated[str, typer.Option(help="native, wheel, or auto: native where it is installed.")] = "auto",
     any_model: Annotated[bool, typer.Option("--any-model", help="Accept a GGUF that radlite did not make.")] = False,
     schema: Annotated[str, typer.Option(help="Print the JSON schema of this task's answers, and nothing else.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Read one report: ask a model one task or several and print the answers."""
-    from radlite.tasks import named
-
+    """Read one report: ask a model one task or several and print the answers as they come."""
     if schema:
+        from radlite.tasks import named
+
         print_json(named(schema).schema())
         return
     if not report:
         raise UserError("Name a report: a text file, or - for standard input.")
-    asked = [named(name.strip()) for name in task.split(",") if name.strip()]
     text = read_text(report)
-    if not asked:
+    given = {"report": text, "premise": text, "question": question, "hypothesis": hypothesis}
+    if not task:
         _propose(report, text, as_json)
         return
-    given = {"report": text, "premise": text, "question": question, "hypothesis": hypothesis}
+    asked = _asked(task, given)
     questions = [(one.name, {name: given.get(name, "") for name in one.inputs}) for one in asked]
     for one, (_, inputs) in zip(asked, questions, strict=True):
         one.turns(inputs)
@@ -270,33 +273,65 @@ def read(
         model = _demonstration()
     from radlite.manifest import tuned_base, tuned_wording
     from radlite.reader import Reader, demand_fit
-    from radlite.runtime.wheel import open_model
+    from radlite.runtime.engine import open_model
 
-    engine = open_model(model, context, threads)
-    if engine.manifest is None and not any_model:
+    opened = open_model(model, context, threads, engine)
+    if opened.manifest is None and not any_model:
         raise UserError(
             f"{model} was not made by radlite, so it may not know the tasks; add --any-model to use it anyway."
         )
-    made = engine.manifest or {}
-    reader = Reader(engine, "cue" if tuned_base(made) else "instruction", tuned=tuned_wording(made))
-    readings = [demand_fit(reading) for reading in reader.read_many(questions)]
-    engine.close()
+    made = opened.manifest or {}
+    reader = Reader(opened, "cue" if tuned_base(made) else "instruction", tuned=tuned_wording(made))
+    begun, readings = time.perf_counter(), {}
+    for number, reading in reader.readings(questions):
+        readings[number] = demand_fit(reading)
+        if not as_json:
+            _show(asked[number], reading, alone=len(asked) == 1)
+    opened.close()
+    whole = [readings[number] for number in range(len(asked))]
     if as_json:
-        print_json(asdict(readings[0]) if len(readings) == 1 else [asdict(reading) for reading in readings])
-    for one, reading in zip(asked, readings, strict=True):
-        heading = f"{one.name}: " if len(asked) > 1 else ""
-        if reading.answer is None:
-            print(
-                f"radlite: {heading}the model's answer is unreadable ({reading.stop_reason}); --json shows it.",
-                file=sys.stderr,
-            )
-        elif not as_json:
-            answer = one.render(reading.answer)
-            typer.echo(f"{heading.strip()}\n{answer}" if heading and "\n" in answer else f"{heading}{answer}")
-            for warning in reading.warnings:
-                print(f"radlite: {heading}{warning}.", file=sys.stderr)
-    if any(reading.answer is None for reading in readings):
+        print_json(asdict(whole[0]) if len(whole) == 1 else [asdict(reading) for reading in whole])
+    elif len(whole) > 1:
+        seconds, tokens = time.perf_counter() - begun, [reading.tokens for reading in whole]
+        read, shared = sum(one["prompt"] for one in tokens), sum(one["cached"] for one in tokens)
+        print(
+            f"radlite: {len(whole)} answers in {seconds:.1f} s: {read - shared:,} tokens read, {shared:,} shared, "
+            f"{sum(one['generated'] for one in tokens):,} written.",
+            file=sys.stderr,
+        )
+    if any(reading.answer is None for reading in whole):
         raise typer.Exit(1)
+
+
+def _asked(names: str, given: dict[str, str]) -> list[Any]:
+    """The tasks of a list; of `all`, those that fit the report and have all they need."""
+    from radlite.routing.detection import detect
+    from radlite.tasks import named
+
+    if names.strip() != "all":
+        return [named(name.strip()) for name in names.split(",") if name.strip()]
+    asked = [named(name) for name in detect(given["report"]).tasks]
+    asked += [
+        named(task) for task, text in (("radiology_qa", "question"), ("radiology_nli", "hypothesis")) if given[text]
+    ]
+    if not asked:
+        raise UserError("No task fits this text; is it a radiology report? Name one with --task.")
+    return asked
+
+
+def _show(task: Any, reading: Any, alone: bool) -> None:
+    """Print one answer; what is unreadable, and warnings, on stderr."""
+    heading = "" if alone else f"{task.name}: "
+    if reading.answer is None:
+        print(
+            f"radlite: {heading}the model's answer is unreadable ({reading.stop_reason}); --json shows it.",
+            file=sys.stderr,
+        )
+        return
+    answer = task.render(reading.answer)
+    typer.echo(f"{heading.strip()}\n{answer}" if heading and "\n" in answer else f"{heading}{answer}")
+    for warning in reading.warnings:
+        print(f"radlite: {heading}{warning}.", file=sys.stderr)
 
 
 def _propose(source: str, text: str, as_json: bool) -> None:

@@ -184,9 +184,9 @@ def open_model(place: str) -> Opened:
 
 
 def _open_gguf(path: Path) -> Opened:
-    from radlite.runtime import wheel
+    from radlite.runtime.engine import open_model
 
-    model = wheel.open_model(path)
+    model = open_model(path, remembered=0)
     made = model.manifest or {}
     base = manifest.tuned_base(made)
     exact = made.get("quantization") in ("F32", "F16", "BF16")

@@ -19,10 +19,11 @@ from radlite.errors import UserError
 from radlite.evaluation.estimate import Estimate, paired
 from radlite.evaluation.metrics import grade
 from radlite.export import gguf
-from radlite.export.quantize import KINDS, LOSS, decode, excess, size
+from radlite.export.quantize import LOSS, decode, excess
 from radlite.export.weights import Tensor
 from radlite.reader import Reader, turns
 from radlite.runtime import gguf as header
+from radlite.runtime.layout import KINDS, size
 from radlite.runtime.model import Model
 from radlite.tasks import Example, Reading, named
 
@@ -196,9 +197,10 @@ def _reference(folder: Path, examples: Sequence[Example], kind: str) -> tuple[li
 
 
 def _open(path: Path, threads: int | None) -> Engine:
-    from radlite.runtime import wheel
+    from radlite.runtime.engine import open_model
 
-    return wheel.open_model(path, threads=threads)
+    model: Engine = open_model(path, threads=threads, remembered=0)
+    return model
 
 
 def _spread(examples: Sequence[Example]) -> list[Example]:

@@ -17,6 +17,11 @@ Beginning = tuple[int, ...]
 CLOSED = 64
 """Choices in all answers together up to which the probabilities of all of them are computed at once."""
 
+_EXTRA = 0.2
+"""What one more id in a small batch costs beside a step of its own (docs/performance.md)."""
+_FARTHEST = 64
+"""Ids that are guessed ahead at most."""
+
 
 class Answer:
     """What a request has been answered so far, greedily, within its grammar if it has one.
@@ -29,10 +34,8 @@ class Answer:
     def __init__(self, request: Request, renderer: Renderer) -> None:
         self.request = request
         self.stop_reason: Literal["", "end", "length", "time"] = ""
-        self.guessed = 0
-        """Ids that were computed ahead of their turn."""
-        self.right = 0
-        """Those of them that stand in the answer."""
+        self.guesses: list[tuple[int, int]] = []
+        """Of each step that guessed: how many came true, and how many were tried, up to the first that did not."""
         self.alternatives: tuple[Mapping[str, float], ...] = ()
         self._tokenizer, self._end, self._ends = renderer.tokenizer, renderer.end_id, end_ids(renderer)
         self._walk = Walk(request.grammar, self._tokenizer, self._end, request.max_tokens) if request.grammar else None
@@ -60,9 +63,10 @@ class Answer:
         """Of the answer so far among all that its grammar allows; None for free text."""
         return self._walk.probability if self._walk else None
 
-    def asks(self, guesses: int) -> list[Beginning]:
-        """The beginnings whose logits are needed next, with at most `guesses` ids guessed ahead; none at the end."""
-        self._open = self._needed(guesses)
+    def asks(self, trust: float) -> list[Beginning]:
+        """The beginnings whose logits are needed next, and as many guesses ahead as pay where one comes true with the
+        probability `trust`; none at the end."""
+        self._open = self._needed(trust)
         return list(self._open)
 
     def tell(self, beginning: Beginning, logits: NDArray[np.float32]) -> None:
@@ -83,30 +87,40 @@ class Answer:
         """Go on as far as what was told allows."""
         before = len(self.ids)
         self._advance()
-        if self._guessing:
+        if self._guessing and len(self._open) > 1:
             ahead = [beginning for beginning in self._open if len(beginning) > before]
-            self.guessed += len(ahead)
-            self.right += sum(beginning == tuple(self.ids[: len(beginning)]) for beginning in ahead)
+            right = sum(beginning == tuple(self.ids[: len(beginning)]) for beginning in ahead)
+            self.guesses.append((right, min(right + 1, len(ahead))))
 
     def stop(self, reason: Literal["time"]) -> None:
         """End the answer where it stands."""
         self.stop_reason = reason
 
-    def _needed(self, guesses: int) -> dict[Beginning, list[int]]:
+    def _needed(self, trust: float) -> dict[Beginning, list[int]]:
         self._guessing = False
         if self.stop_reason:
             return {}
         if self._walk is None:
             here = tuple(self._free)
-            guess = self._lookup.after(here, min(guesses, self.request.max_tokens - len(here) - 1))
-            self._guessing = True
-            return {(*here, *guess[:count]): [] for count in range(len(guess) + 1)}
+            guess = self._lookup.after(here, min(_FARTHEST, self.request.max_tokens - len(here) - 1))
+            return self._worth(trust, {(*here, *guess[:count]): [] for count in range(len(guess) + 1)})
         if not self._walk.options:
             return self._missing()
         if self.request.alternatives and not self._known and (all_ := self._walk.everywhere(CLOSED)):
             return all_
+        return self._worth(trust, self._walk.along(self._lookup.after(self._walk.ids, _FARTHEST)))
+
+    def _worth(self, trust: float, chain: dict[Beginning, list[int]]) -> dict[Beginning, list[int]]:
+        """The beginnings as far as it pays: right, a guess saves a step; wrong, its ids were computed in vain."""
         self._guessing = True
-        return self._walk.along(self._lookup.after(self._walk.ids, guesses))
+        likely, found, last = 1.0, dict[Beginning, list[int]](), None
+        for beginning, options in chain.items():
+            if last is not None:
+                likely *= trust
+                if likely < (1 - likely) * (len(beginning) - len(last)) * _EXTRA:
+                    break
+            found[beginning], last = options, beginning
+        return found
 
     def _advance(self) -> None:
         if self._walk:

@@ -19,7 +19,7 @@ from radlite.runtime.grammar import Walk, alternatives
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids
 
 _WINDOW = 16
-"""Batches that are sorted by length together, so that who waits for the order asked waits for one window at most."""
+"""Batches that are sorted by length together; who wants the order asked waits for one window at most."""
 
 
 def open_model(folder: Path, adapter: Path | None = None, batch_size: int = 16, device: str | None = None) -> "HfModel":
@@ -78,7 +78,7 @@ class HfModel:
         self._ends = end_ids(renderer)
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """Complete the requests, greedily, those of like length together. `seconds` is each one's share of its batch."""
+        """Complete the requests, greedily, those of like length together, which share `seconds` out."""
         window = self.batch_size * _WINDOW
         for begin in range(0, len(requests), window):
             part = requests[begin : begin + window]

@@ -27,6 +27,8 @@ class Request:
     grammar: Grammar = ()
     alternatives: bool = False
     draft: str = ""
+    kind: str = ""
+    """Of requests that are alike, such as a task's: how well guesses turn out is learned by kind."""
     seconds: float = math.inf
 
 

@@ -7,6 +7,7 @@ tree in one batch. Measured reasons: docs/performance.md.
 
 import bisect
 import ctypes
+import itertools
 import os
 import threading
 import time
@@ -43,14 +44,14 @@ def open_model(
     threads: int | None = None,
     repack: bool = False,
     remembered: int = 8,
-    guesses: int = 8,
+    guesses: bool = True,
 ) -> "NativeModel":
     """Load a GGUF file: its weights, tokenizer and chat template.
 
     `context_tokens` is the model's own up to `DEFAULT_CONTEXT` unless given. `repack` copies the weights into the form
-    of llama.cpp's older kernels, `remembered` is how many reports stay in memory for a second question, `guesses` how
-    many ids are guessed ahead. Raises `UserError` if the file cannot be used, has less context than asked for, or if
-    llama-cpp-python is missing.
+    of llama.cpp's older kernels, `remembered` is how many reports stay in memory for a second question, `guesses`
+    whether ids are guessed ahead where that pays. Raises `UserError` if the file cannot be used, has less context than
+    asked for, or if llama-cpp-python is missing.
     """
     header = gguf.read(path)
     context = context_tokens or min(header.context_tokens, DEFAULT_CONTEXT)
@@ -226,7 +227,7 @@ class NativeModel:
         context_tokens: int,
         manifest: dict[str, Any] | None,
         remembered: int = 8,
-        guesses: int = 8,
+        guesses: bool = True,
     ) -> None:
         self.name = name
         self.renderer = renderer
@@ -235,7 +236,7 @@ class NativeModel:
         self._lock = threading.RLock()
         self._caches = [cache]
         self._free = list(range(_SEQUENCES))
-        self._guesses = guesses
+        self._pace = _Pace(guesses)
         self._remembered = remembered
         self._kept: OrderedDict[tuple[int, ...], int] = OrderedDict()
         """Beginnings of prompts to the sequence that holds them, the one used last at the end."""
@@ -246,6 +247,8 @@ class NativeModel:
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """Complete the requests, greedily; each comes with its number as soon as it is ready."""
         with self._lock:
+            if not self._remembered:
+                self._pace.forget()
             work = _Work(self, requests)
             try:
                 while work.going:
@@ -329,6 +332,31 @@ class _Listener:
         self._seen.append(values - highest - np.log(np.exp(values - highest).sum()))
 
 
+class _Pace:
+    """How often guesses of each kind came true of late."""
+
+    def __init__(self, guesses: bool) -> None:
+        self._guesses = guesses
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def trust(self, kind: str) -> float:
+        """The probability that the next guess comes true; 0 where none are wanted."""
+        right, tried = self._seen.get(kind, (0.0, 0.0))
+        return (right + 2.4) / (tried + 4) if self._guesses else 0.0
+
+    def forget(self) -> None:
+        """Begin as if nothing had been guessed."""
+        self._seen.clear()
+
+    def learn(self, kind: str, outcomes: Sequence[tuple[int, int]]) -> None:
+        """Take in what came true in a step; what is long ago counts less, so that a kind is tried again."""
+        right, tried = self._seen.get(kind, (0.0, 0.0))
+        self._seen[kind] = (
+            0.97 * right + sum(one[0] for one in outcomes),
+            0.97 * tried + sum(one[1] for one in outcomes),
+        )
+
+
 class _Work:
     """Requests on their way through a model, step by step."""
 
@@ -357,7 +385,9 @@ class _Work:
             self._model._read(tokens)
         self._model._kept.update(kept)
         for run, ways in branches:
+            known = len(run.answer.guesses)
             run.answer.settle()
+            self._model._pace.learn(run.answer.request.kind, run.answer.guesses[known:])
             self._trim(run, ways)
         yield from self._ready()
 
@@ -420,7 +450,7 @@ class _Work:
 
     def _lay(self, run: _Run, tokens: list[_Token], stems: dict[tuple[Any, int], _Token]) -> list[_Branch]:
         """Put into the batch what the run asks for."""
-        asked = run.answer.asks(self._model._guesses)
+        asked = run.answer.asks(self._model._pace.trust(run.answer.request.kind))
         branches: list[_Branch] = []
         placed: dict[Beginning, _Token] = {}
         for beginning in sorted(asked, key=len, reverse=True):
@@ -540,7 +570,7 @@ def _shared(prompts: Sequence[tuple[int, ...]]) -> list[int]:
     """How many ids each prompt has in common with one of the others, at most."""
     order = sorted(range(len(prompts)), key=prompts.__getitem__)
     most = [0] * len(prompts)
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in itertools.pairwise(order):
         count = _common(prompts[one], prompts[other])
         most[one], most[other] = max(most[one], count), max(most[other], count)
     return most

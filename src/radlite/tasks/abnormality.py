@@ -53,6 +53,14 @@ def grammar(inputs: Mapping[str, str]) -> Grammar:
     return _GRAMMAR
 
 
+def draft(inputs: Mapping[str, str]) -> str:
+    """What a lexicon finds, each class that it does not find as not mentioned."""
+    from radlite.tasks.findings import states  # which itself needs the classes
+
+    found: Mapping[str, Any] = states(inputs["report"])
+    return render(Abnormalities({name: found.get(name, "not mentioned") for name in CLASSES}))
+
+
 def _lines() -> Grammar:
     slots: list[tuple[str, ...]] = []
     for index, name in enumerate(CLASSES):
@@ -121,6 +129,7 @@ ABNORMALITY = Task(
     metric="mention_f1",
     max_tokens=160,
     grammar=grammar,
+    draft=draft,
     ground=ground,
     probabilities=probabilities,
     count=count,

@@ -89,6 +89,10 @@ def _any_text(inputs: Mapping[str, str]) -> Grammar:
     return ()
 
 
+def _no_draft(inputs: Mapping[str, str]) -> str:
+    return ""
+
+
 def _uncounted(answer: Answer | None, truth: Answer) -> Counts:
     return {}
 
@@ -117,6 +121,8 @@ class Task:
     max_tokens: int
     grammar: Callable[[Mapping[str, str]], Grammar] = _any_text
     """The answers that the inputs allow; the empty grammar for free text."""
+    draft: Callable[[Mapping[str, str]], str] = _no_draft
+    """An answer that rules find likely, as plain text, or nothing: an engine may try whether the model gives it too."""
     ground: Callable[[Answer, Mapping[str, str]], Grounded] = _as_said
     """Finds the answer's evidence in the inputs, and what does not fit them. It never changes what was said."""
     labels: tuple[str, ...] = ()
