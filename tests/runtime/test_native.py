@@ -1,11 +1,14 @@
 """The native engine computes what prompts share once, and neither sharing, guessing nor stopping changes an answer."""
 
+import dataclasses
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -142,6 +145,7 @@ def test_closing_the_iterator_ends_the_work_and_leaves_the_model_sound(model: Na
     asked = mixed(model)
     before = list(answers(model, asked))
     free = len(model._free) + len(model._kept)
+    assert free == native._SEQUENCES - 1  # but for the one that all prompts begin with
     for stop_after in (1, 3):
         coming = model.complete(asked)
         for _ in range(stop_after):
@@ -168,6 +172,34 @@ def test_the_probabilities_of_labels_are_those_of_asking_step_by_step(model: Nat
     assert spread["Negative. N0"] / (1 - spread["Negative. N0"]) == pytest.approx(
         2.718281828 ** (first[one] - first[two]), rel=2 * TIE
     )
+
+
+def test_the_state_of_the_system_prompt_is_saved_and_used_and_never_trusted_blindly(
+    model_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.gguf"
+    shutil.copy(model_file, path)
+    saved = path.with_name("model.gguf.prefix")
+
+    def opened() -> tuple[list[Completion], int]:
+        model = native.open_model(path, threads=1, save_after=0)
+        found, pinned = list(answers(model, mixed(model, 1))), len(model._pinned)
+        model.close()
+        return found, pinned
+
+    first, pinned = opened()
+    content = saved.read_bytes()
+    assert pinned > 4 and opened()[0] == [dataclasses.replace(one, seconds=ANY) for one in first]
+    assert saved.read_bytes() == content
+    for damage in (b"", content[:-1], content[:40] + b"\0" + content[41:], content[:100] + b"\0" * 50 + content[150:]):
+        saved.write_bytes(damage)
+        assert opened()[0] == [dataclasses.replace(one, seconds=ANY) for one in first]
+        assert saved.read_bytes() == content
+    with path.open("r+b") as file:  # other weights
+        file.seek(-100, 2)
+        file.write(b"\1\2\3")
+    opened()
+    assert saved.read_bytes()[:32] != content[:32]
 
 
 def test_threads_wait_for_each_other(model: NativeModel) -> None:

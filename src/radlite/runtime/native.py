@@ -6,7 +6,9 @@ tree in one batch. Measured reasons: docs/performance.md.
 """
 
 import bisect
+import contextlib
 import ctypes
+import hashlib
 import itertools
 import os
 import threading
@@ -20,11 +22,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from radlite.chat import Prompt, Renderer
+from radlite.chat import Prompt, Renderer, Turn
 from radlite.errors import UserError
+from radlite.files import atomic
 from radlite.runtime import gguf
 from radlite.runtime.answer import Answer, Beginning
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request
+from radlite.tasks import SYSTEM
 
 _BATCH: Final = 512
 """Tokens of a batch at most: what llama.cpp computes at once, and how much of new prompts a step takes in."""
@@ -45,31 +49,82 @@ def open_model(
     repack: bool = False,
     remembered: int = 8,
     guesses: bool = True,
+    cells: int | None = None,
+    save_after: float = 0.25,
 ) -> "NativeModel":
     """Load a GGUF file: its weights, tokenizer and chat template.
 
     `context_tokens` is the model's own up to `DEFAULT_CONTEXT` unless given. `repack` copies the weights into the form
     of llama.cpp's older kernels, `remembered` is how many reports stay in memory for a second question, `guesses`
-    whether ids are guessed ahead where that pays. Raises `UserError` if the file cannot be used, has less context than
-    asked for, or if llama-cpp-python is missing.
+    whether ids are guessed ahead where that pays, `cells` how many tokens of all reports together have room: twice the
+    context unless given. The state of the system prompt is saved beside the file, if the folder can be written and
+    computing it took longer than `save_after` seconds.
+
+    Raises `UserError` if the file cannot be used, has less context than asked for, or if llama-cpp-python is missing.
     """
     header = gguf.read(path)
     context = context_tokens or min(header.context_tokens, DEFAULT_CONTEXT)
     if context > header.context_tokens:
         raise UserError(f"{path} was trained for {header.context_tokens:,} tokens of context; ask for no more.")
     renderer = header.renderer()
-    cache = _Cache(path, 2 * context, threads or _cores(), repack)
+    cache = _Cache(path, max(cells or 2 * context, context), threads or cores(), repack)
     model = NativeModel(path.stem, cache, renderer, context, header.manifest, remembered, guesses)
     try:
         model.next_log_probabilities(Prompt((renderer.end_id,), ""), 1)
+        model.pin(_beginning(renderer), _Saved(path, save_after))
     except (ArithmeticError, RuntimeError) as error:
         model.close()
         raise UserError(f"{path} is damaged: it computes no answer; export or download the model again.") from error
     return model
 
 
-def _cores() -> int:
+def _beginning(renderer: Renderer) -> tuple[int, ...]:
+    """What all prompts begin with: the system turn, up to the first report."""
+    one, other = (renderer.prompt([Turn("system", SYSTEM), Turn("user", text)]).ids for text in ("A", "b"))
+    return one[: _common(one, other)]
+
+
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Saved:
+    """The state of the system prompt in a file beside the model's, `NAME.gguf.prefix`. It holds no report.
+
+    Digest of all that it depends on, digest of the state, state. What does not fit is as if it were not there.
+    """
+
+    def __init__(self, model: Path, after: float) -> None:
+        self._model = model
+        self._path = model.with_name(f"{model.name}.prefix")
+        self.after = after
+
+    def load(self, ids: Sequence[int]) -> bytes | None:
+        try:
+            content = self._path.read_bytes()
+        except OSError:
+            return None
+        key, digest, state = content[:32], content[32:64], content[64:]
+        return state if key == self._key(ids) and digest == hashlib.sha256(state).digest() else None
+
+    def save(self, ids: Sequence[int], state: bytes) -> None:
+        with contextlib.suppress(UserError), atomic(self._path) as part:
+            part.write_bytes(self._key(ids) + hashlib.sha256(state).digest() + state)
+
+    def _key(self, ids: Sequence[int]) -> bytes:
+        """Of the weights by size, date, header and samples; of the library by its version and what it uses."""
+        from llama_cpp import __version__, llama_cpp
+
+        digest = hashlib.sha256(f"{__version__} {llama_cpp.llama_print_system_info()} {list(ids)}".encode())
+        stat = self._model.stat()
+        size = stat.st_size
+        digest.update(f"{size} {stat.st_mtime_ns}".encode())
+        with self._model.open("rb") as file:
+            for at in range(0, size, max(size // 256, 1 << 12)):
+                file.seek(at)
+                digest.update(file.read(1 << 12))
+        return digest.digest()
 
 
 @dataclass(slots=True)
@@ -272,6 +327,18 @@ class NativeModel:
         order = np.argsort(-logits, kind="stable")[:top]
         return dict(zip(order.tolist(), logits[order].tolist(), strict=True))
 
+    def pin(self, ids: tuple[int, ...], saved: _Saved) -> None:
+        """Keep what all prompts begin with for good."""
+        with self._lock:
+            state = saved.load(ids)
+            if not (state and self._cache.restore(self._pin, state)):
+                self._cache.cut(self._pin, 0)
+                begun = time.perf_counter()
+                self._read([_Token(one, at, [self._pin]) for at, one in enumerate(ids)])
+                if time.perf_counter() - begun > saved.after:
+                    saved.save(ids, self._cache.state(self._pin))
+            self._pinned = ids
+
     def close(self) -> None:
         """Free the model; a second call does nothing."""
         with self._lock:
@@ -392,13 +459,12 @@ class _Work:
         yield from self._ready()
 
     def clear(self) -> None:
-        """Give back all sequences but those of the reports that are remembered."""
-        for run in self._runs:
-            if run.sequence >= 0:
-                self._model._give(run.sequence)
-        self._runs = []
-        while len(self._model._kept) > self._model._remembered:
-            self._model._forget()
+        """Give back all sequences, also those of a step that was cut off, but of the reports that are remembered."""
+        model = self._model
+        while len(model._kept) > model._remembered:
+            model._forget()
+        for sequence in set(range(_SEQUENCES)) - {model._pin, *model._free, *model._kept.values()}:
+            model._give(sequence)
 
     def _admit(
         self,
@@ -428,7 +494,7 @@ class _Work:
             model._cache.copy(source, sequence, have)
             begin = ids[: self._shared[number]]
             keep = begin if len(begin) >= len(model._pinned) + _WORTH else ids
-            if have < len(keep) and keep not in coming:
+            if keep not in model._kept and keep not in coming:
                 coming.append(keep)
                 kept.append((keep, model._free.pop()))
                 model._cache.copy(source, kept[-1][1], have)

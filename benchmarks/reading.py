@@ -1,0 +1,184 @@
+"""How long answers take on a CPU: the paper's notebook, llama.cpp's server used plainly, and both engines of RadLite.
+
+    radlite bench --shape qwen2.5-3b --keep 3b.gguf
+    python benchmarks/reading.py 3b.gguf --reports 20
+
+All read the same GGUF with as many threads, in one process, taking turns, so that what else the machine does falls on
+all alike; what is printed are ratios within a turn. Three kinds of work: a panel of seven tasks on one report, one
+label task, and a batch of reports with three tasks each. Weights may be random: free answers (impression, changes,
+entities) are as long as the synthesiser's true ones and never end before; labels and states follow the tasks' grammars.
+Guesses from the report do not come true on random weights, so what they save is not counted here.
+
+* notebook: llama-cpp-python's `Llama`, 2,048 tokens of context, the task before the report, one task after another,
+  temperature 0.1, stopping at the end of turn, as many tokens as the true answer has (arXiv 2605.00421, its demo).
+* server: llama.cpp's server with the report before the task and its own prompt cache, nothing else.
+* wheel, native: the engines.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from radlite.chat import Renderer, Turn
+from radlite.data import sample
+from radlite.reader import turns
+from radlite.runtime import gguf, native, wheel
+from radlite.runtime.model import Model, Request
+from radlite.tasks import SYSTEM, named
+
+PANEL = (
+    "rads_assignment", "impression_generation", "temporal_comparison", "radiology_ner", "abnormality_detection",
+    "n_staging", "m_staging",
+)  # fmt: skip
+FREE = ("impression_generation", "temporal_comparison", "radiology_ner")
+BATCH = ("rads_assignment", "impression_generation", "abnormality_detection")
+CONTEXT = 2048
+
+Item = tuple[str, str, int]
+"""Task, report, and how many tokens its answer has."""
+
+
+def items(renderer: Renderer, tasks: Sequence[str], count: int, seed: int) -> list[list[Item]]:
+    """`count` reports of 150 to 350 tokens, each with all tasks and true answers' lengths."""
+    chance = random.Random(seed)
+    size = lambda text: len(renderer.tokenizer.encode(text))  # noqa: E731
+    lengths = {task: [size(one.answer) for one in sample.examples(task, "test", 50, seed)] for task in tasks}
+    reports = (one.inputs["report"] for one in _endless(seed))
+    fitting = (report for report in reports if 150 <= size(report) <= 350)
+    return [
+        [(task, report, chance.choice(lengths[task])) for task in tasks] for report in itertools.islice(fitting, count)
+    ]
+
+
+def _endless(seed: int) -> Any:
+    for number in itertools.count():
+        yield from sample.examples("abnormality_detection", "train", 100, seed + number)
+
+
+class Notebook:
+    """The paper's path."""
+
+    def __init__(self, path: Path, threads: int, renderer: Renderer) -> None:
+        import llama_cpp
+
+        self._llama = llama_cpp.Llama(
+            str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, verbose=False, seed=0
+        )
+        self._ends = {renderer.end_id, renderer.tokenizer.control.get("<|endoftext|>", renderer.end_id)}
+        self._renderer = renderer
+
+    def run(self, asked: Sequence[Item]) -> None:
+        for name, report, tokens in asked:
+            task = named(name)
+            text = f"[TASK: {name}]\n{task.instruction}\n\n{report}"
+            prompt = self._renderer.prompt([Turn("system", SYSTEM), Turn("user", text)])
+            answer = self._llama.create_completion(
+                list(prompt.ids), max_tokens=tokens, temperature=0.1, stop=[self._renderer.end],
+                logit_bias=dict.fromkeys(self._ends, -100.0),
+            )  # fmt: skip
+            assert answer["usage"]["completion_tokens"] >= tokens - 1, answer["usage"]
+
+
+class Server:
+    """llama.cpp's server, plainly."""
+
+    def __init__(self, path: Path, threads: int, renderer: Renderer) -> None:
+        self._model = wheel.open_model(path, CONTEXT, threads)
+        self._renderer = renderer
+
+    def run(self, asked: Sequence[Item]) -> None:
+        for name, report, tokens in asked:
+            prompt = self._renderer.prompt(turns(named(name), {"report": report}))
+            self._model._ask(prompt.ids, tokens, ignore_eos=True)
+
+
+class Engine:
+    """One of RadLite's engines, asked as `radlite.reader` asks it."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def run(self, asked: Sequence[Item]) -> None:
+        requests = []
+        for name, report, tokens in asked:
+            task, inputs = named(name), {"report": report}
+            prompt = self._model.renderer.prompt(turns(task, inputs))
+            if name in FREE:
+                requests.append(Request(prompt, tokens, kind=name))
+            else:
+                requests.append(
+                    Request(prompt, task.max_tokens, task.grammar(inputs), bool(task.probabilities),
+                            task.draft(inputs), name)
+                )  # fmt: skip
+        for _ in self._model.complete(requests):
+            pass
+
+
+def rounds(
+    systems: dict[str, Callable[[Sequence[Item]], None]], works: Sequence[Sequence[Item]], what: str
+) -> dict[str, Any]:
+    """Let all systems do each piece of work, in an order that turns; print and return seconds and ratios."""
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    order = list(systems)
+    for number, work in enumerate(works):
+        for name in order[number % len(order) :] + order[: number % len(order)]:
+            begin = time.perf_counter()
+            systems[name](work)
+            seconds[name].append(time.perf_counter() - begin)
+        print(f"  {what} {number + 1}/{len(works)}: " + ", ".join(f"{n} {s[-1]:.2f} s" for n, s in seconds.items()))
+    found: dict[str, Any] = {}
+    for name, taken in seconds.items():
+        ratios = [first / own for first, own in zip(seconds[order[0]], taken, strict=True)]
+        found[name] = {"seconds": taken, "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+        print(
+            f"{what}, {name}: {statistics.median(taken):.2f} s, {found[name]['ratio']:.2f} times as fast as {order[0]} "
+            f"({min(ratios):.2f}-{max(ratios):.2f}, n={len(ratios)})"
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--reports", type=int, default=20, help="panels and label tasks")
+    parser.add_argument("--batches", type=int, default=2, help="batches of 16 reports with three tasks")
+    parser.add_argument("--threads", type=int, default=native.cores())
+    parser.add_argument("--systems", default="notebook,server,wheel,native")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    renderer = gguf.read(given.model).renderer()
+    made: dict[str, Callable[[], Any]] = {
+        "notebook": lambda: Notebook(given.model, given.threads, renderer),
+        "server": lambda: Server(given.model, given.threads, renderer),
+        "wheel": lambda: Engine(wheel.open_model(given.model, CONTEXT, given.threads)),
+        "native": lambda: Engine(
+            native.open_model(given.model, CONTEXT, given.threads, guesses=False, cells=4 * CONTEXT)
+        ),
+    }
+    systems = {name: made[name]().run for name in given.systems.split(",")}
+    warm = items(renderer, PANEL, 1, given.seed + 1)
+    for run in systems.values():
+        run(warm[0][:1])
+    panels = items(renderer, PANEL, given.reports, given.seed)
+    labels = items(renderer, ("m_staging",), given.reports, given.seed + 2)
+    batches = [
+        [item for report in items(renderer, BATCH, 16, given.seed + 3 + number) for item in report]
+        for number in range(given.batches)
+    ]
+    found = {}
+    for what, works in (("panel", panels), ("label", labels), ("batch", batches)):
+        if works:
+            found[what] = rounds(systems, works, what)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
