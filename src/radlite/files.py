@@ -8,19 +8,25 @@ import os
 import re
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 
 MAX_TEXT_BYTES = 4 << 20
 """A report beyond 4 MiB is no report."""
 
 MAX_MODEL_TEXT_BYTES = 64 << 20
 """A model's tokenizer.json has some 10 MiB."""
+
+
+_MAX_TOML_BYTES = 1 << 20
+_MAX_DOTS = 100
+"""In a line: for a dotted key, tomllib takes memory by the square of its parts."""
 
 
 @contextlib.contextmanager
@@ -142,6 +148,21 @@ def read_json(path: Path, what: str, keys: Sequence[str] = ()) -> dict[str, Any]
     if lacking := [key for key in keys if key not in value]:
         raise UserError(f"The {what} {path} lacks {lacking[0]!r}; make it again.")
     return value
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file that someone wrote by hand; `what` names it in the error ("task file")."""
+    text = read_text(path, what, _MAX_TOML_BYTES)
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > _MAX_DOTS and ("=" in line or line.startswith("[")):
+            raise UserError(
+                f"The {what} {path} has more than {_MAX_DOTS} dots in line {number}; make that line shorter."
+            )
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a mere ValueError
+        why = "it is nested too deep" if isinstance(error, RecursionError) else shown(str(error))
+        raise UserError(f"The {what} {path} is not TOML: {why}.") from error
 
 
 def read_text(path: Path, what: str, limit: int = MAX_TEXT_BYTES) -> str:

@@ -15,7 +15,7 @@ import radlite
 from radlite.cli.common import Corpus, Json, print_json, read_text
 from radlite.cli.data import data
 from radlite.cli.rads import rads
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +45,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"radlite: {error}", file=sys.stderr)
+        print(f"radlite: {shown(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
@@ -53,7 +53,7 @@ def main() -> None:
         print(f"radlite: this command needs {error.name}; run pip install 'radlite[train]'.", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{shown(str(error.filename))}: " if error.filename else ""
         print(f"radlite: {where}{error.strerror or type(error).__name__}.", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -1,7 +1,6 @@
 """A task of a user's own, from one TOML file: a choice between labels, or a short text."""
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -10,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from radlite.errors import UserError
-from radlite.files import read_text
+from radlite.files import read_toml
 from radlite.tasks.answers import choice, free_text, one_label, one_of, overlap, words
 from radlite.tasks.task import Task
 
@@ -63,9 +62,7 @@ def tasks() -> dict[str, Task]:
 def load(path: Path) -> Task:
     """The task in a TOML file. Raises `UserError` if the file is no such task."""
     try:
-        facts = _File.model_validate(tomllib.loads(read_text(path, "task file")))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"The task file {path} is not TOML: {error}.") from error
+        facts = _File.model_validate(read_toml(path, "task file"))
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -10,6 +10,7 @@ import pytest
 from radlite.data.sources import Tally
 from radlite.data.sources.radnlp2024 import RADNLP2024
 from radlite.errors import UserError
+from radlite.files import MAX_TEXT_BYTES
 from radlite.tasks import Example, named
 from tests.data.shapes import radnlp2024 as shape
 
@@ -131,20 +132,23 @@ def test_a_malformed_row_is_named_and_not_quoted(tmp_path: Path) -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_a_missing_empty_or_misnamed_text_of_the_package_is_malformed(tmp_path: Path) -> None:
+def test_a_missing_empty_large_or_misnamed_text_of_the_package_is_malformed(tmp_path: Path) -> None:
     shape.write_package(tmp_path, 12)
     place = tmp_path / "radnlp_2024_train_val_20240731" / "en" / "main_task" / "train"
     (place / "10000000.txt").unlink()
     (place / "10007919.txt").write_text(" \n")
     (place / "10015838.txt").write_bytes(b"Gr\xf6\xdfe")
+    (place / "large.txt").write_text("x" * (MAX_TEXT_BYTES + 1))
     with (place / "label.csv").open("a") as file:
-        file.write("../val/20000000,T1a,N0,M0\n")
+        for id in ("../val/20000000", "a" * 300, "a\x1b", "large"):
+            file.write(f"{id},T1a,N0,M0\n")
     rows, tally = read(tmp_path)
     assert [(bad.file, bad.line, bad.why) for bad in tally.malformed] == [
         ("label.csv", 2, "no text file of this id"),
         ("label.csv", 3, "an empty text file"),
         ("label.csv", 4, "a text file that is not UTF-8"),
-        ("label.csv", 8, "an id that is no name of a file"),
+        *(("label.csv", line, "an id that is no name of a file") for line in (8, 9, 10)),
+        ("label.csv", 11, "a text file larger than 4 MiB"),
     ]
     assert len(rows) == 18
 

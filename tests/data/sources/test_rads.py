@@ -11,6 +11,7 @@ import pytest
 from radlite.data.sources import Tally
 from radlite.data.sources.rads import RADS
 from radlite.errors import UserError
+from radlite.files import MAX_TEXT_BYTES
 from radlite.rads import system_of
 from radlite.rads.mentions import find
 from radlite.tasks import Example, named
@@ -164,9 +165,10 @@ def test_a_file_is_found_in_other_case_and_without_the_extra_underscore_and_othe
     (tmp_path / "below").mkdir()
     (tmp_path / "R_001_GB_US.txt").rename(tmp_path / "below" / "R001_GB_US.txt")
     (tmp_path / "R073_B_Us.txt").rename(tmp_path / "R073_B_US.txt")
-    (tmp_path / "README.txt").write_text("No report.")
+    (tmp_path / "README.txt").write_text("No report." * (MAX_TEXT_BYTES // 9))
     (tmp_path / "sample_reports.md").write_text("No report.")
     assert answers(tmp_path) == {"R_001_GB_US": "GB-RADS 3", "R073_B_Us": "BI-RADS 2"}
+    assert not read(tmp_path)[1].rejected
 
 
 def test_a_second_copy_and_a_report_or_score_that_stands_alone_are_counted(tmp_path: Path) -> None:
@@ -210,6 +212,8 @@ BROKEN = {
     "a PDF without text": ("R001_T_US.pdf", shape.pdf(""), "no text"),
     "another encoding": ("R001_T_US.txt", b"Gr\xf6\xdfe", "no readable txt file"),
     "an empty file": ("R001_T_US.txt", b"\n", "no text"),
+    "a large file": ("R001_T_US.txt", b"a" * (MAX_TEXT_BYTES + 1), "larger than 4 MiB"),
+    "a large PDF": ("R001_T_US.pdf", b"a" * (MAX_TEXT_BYTES + 1), "larger than 4 MiB"),
 }
 
 

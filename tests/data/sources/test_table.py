@@ -303,12 +303,21 @@ MAPPINGS = {
     r"rows\.1: states\.Oedema is no class; did you mean Edema\?": abnormal(states={"Oedema": "code"}),
     r"rows\.1: labels give 'BI-RADS 7', which is no answer": {"labels": {"7": "BI-RADS 7"}},
     r"rows\.1: the file a\.doc ends in none of \.csv": {"file": "a.doc"},
+    r"rows\.1: the file has a name that cannot be printed": {"file": "a\x1b.csv"},
+    r"rows\.1: the file has a name that .*longer than 255 bytes": {"file": "a" * 300 + ".csv"},
     r"rows\.1: delimiter is one character, and for CSV only": {"file": "a.jsonl", "delimiter": ";"},
     r"rows\.1\.tier: Input should be 'gold'": {"tier": "best"},
     r"rows\.1\.encoding: Input should be 'utf-8'": {"encoding": "latin-1"},
     r"a\.csv lacks the column tekst \(expected CSV with the columns tekst, code\)": {"report": "tekst"},
     r"b\.csv is not there": {"file": "b.csv"},
 }  # fmt: skip
+
+
+def test_a_column_that_is_missing_is_named_on_one_line(tmp_path: Path) -> None:
+    csv(tmp_path, "text,code", "One.,BI-RADS 2", report="te\nxt\x1b")
+    with pytest.raises(UserError, match=r"lacks the column te\\nxt\\x1b \(") as caught:
+        read(tmp_path)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("message", MAPPINGS)
@@ -327,6 +336,12 @@ def test_a_mapping_that_cannot_be_used_says_where_and_why(message: str, tmp_path
         ("", r"rows: Field required"),
         ("[[rows]\n", r"table\.toml is not TOML"),
         ("[[rows]]\nfile = 3\n", r"rows\.1\.file: Input should be a valid string"),
+        ('"\\u001b[31m" = 1\nrows = []', r"cannot be used: \\x1b\[31m is no key"),
+        ("rows = " + "[" * 100_000, r"is not TOML: it is nested too deep"),
+        ("rows = " + "{a=" * 100_000, r"is not TOML: it is nested too deep"),
+        ("rows = 1" + "0" * 5000, r"is not TOML: "),
+        ("\na" + ".a" * 100_000 + " = 1", r"has more than 100 dots in line 2; make that line shorter"),
+        ("#" * (1 << 20) + "\n", r"is larger than 1 MiB"),
     ],
 )
 def test_a_mapping_in_another_form_is_told_so(content: str, message: str, tmp_path: Path) -> None:

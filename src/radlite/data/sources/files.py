@@ -15,13 +15,26 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final, Self
+from xml.parsers import expat
 
-from radlite.data.sources.source import Tally
+from radlite.data.sources.json_values import TOO_LARGE, Broken, JsonValues, unsound
+from radlite.data.sources.source import Tally, printable
 from radlite.errors import UserError
-from radlite.files import MAX_TEXT_BYTES, sha256
+from radlite.files import MAX_TEXT_BYTES
+
+_TOO_LARGE_VALUE: Final = f"a value {TOO_LARGE}"
+_BATCH: Final = 64
+"""Rows of Parquet that are held at once: a file of kilobytes may have a text of megabytes in each."""
+_MAX_ROWS: Final = 1 << 20
+"""Of a workbook, as in Excel."""
+_MAX_COLUMNS: Final = 1000
+_MAX_UNPACKED: Final = 256 << 20
+"""Bytes of a workbook, unpacked: those of 80,000 reports of 3 KiB."""
+_MAX_ELEMENTS: Final = 1 << 21
+"""Elements and attributes of a part of a workbook that may be held at once."""
 
 
 def find(folder: Path, names: Sequence[str], expected: str) -> Path:
@@ -34,16 +47,25 @@ def find(folder: Path, names: Sequence[str], expected: str) -> Path:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
                 return path
+    odd = []
     for name in names:
         base = Path(name).name
-        found = sorted(path for path in folder.rglob("*") if path.name in (base, f"{base}.gz") and path.is_file())
+        there = sorted(path for path in folder.rglob("*") if path.name in (base, f"{base}.gz"))
+        found = [path for path in there if path.is_file()]
         if len(found) > 1:
-            raise UserError(f"{folder} has several files {base}, such as {found[0]} and {found[1]}; keep one.")
+            two = " and ".join(printable(path.relative_to(folder)) for path in found[:2])
+            raise UserError(f"{folder} has several files {base}, such as {two}; keep one.")
         if found:
             return found[0]
-    there = sorted(path.name for path in folder.iterdir())
-    shown = ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "")
-    raise UserError(f"{folder} has no {' or '.join(names)} (expected {expected}); found {shown or 'nothing'}.")
+        odd += there
+    if odd:
+        kind = "is a folder" if odd[0].is_dir() else "is a pipe or device" if odd[0].exists() else "leads nowhere"
+        seen = f"{printable(odd[0].relative_to(folder))} {kind}, and no file"
+    else:
+        inside = sorted(printable(path.name) for path in folder.iterdir())
+        more = f" and {len(inside) - 5} more" if len(inside) > 5 else ""
+        seen = f"found {', '.join(inside[:5]) or 'nothing'}{more}"
+    raise UserError(f"{folder} has no {printable(' or '.join(names))} (expected {expected}); {seen}.")
 
 
 def read_csv(
@@ -55,16 +77,16 @@ def read_csv(
     delimiter: str = ",",
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, row) of a CSV file that has at least `columns`; of these only `blank` may be empty."""
-    expected = f"CSV with the columns {', '.join(columns)}"
+    expected = f"CSV with the columns {printable(', '.join(columns))}"
     path = find(folder, _names(name), expected)
-    tally.files[path.name] = sha256(path)
+    tally.read(path)
     before = csv.field_size_limit(MAX_TEXT_BYTES)
     try:
         with _text(path, expected) as file:
-            last = [""]
-            reader = csv.reader(_remembered(file, last), strict=True, delimiter=delimiter)
+            lines = _CsvLines(file)
+            reader = csv.reader(lines, strict=True, delimiter=delimiter)
             header = _header(reader, path, columns, expected)
-            yield from _csv_rows(reader, last, header, set(columns) - set(blank), path, tally)
+            yield from _csv_rows(reader, lines, header, set(columns) - set(blank), path, tally)
     finally:
         csv.field_size_limit(before)
 
@@ -76,19 +98,19 @@ def read_json_lines(
 
     A line without the keys is malformed; if the first line is, the file is another one.
     """
-    expected = f"one JSON mapping a line with the keys {', '.join(keys)}"
+    expected = f"one JSON mapping a line with the keys {printable(', '.join(keys))}"
     path = find(folder, _names(name), expected)
-    tally.files[path.name] = sha256(path)
+    tally.read(path)
     read = False
-    with _text(path, expected) as file:
+    with _text(path, expected, newline="\n") as file:
         for number, line in enumerate(_lines(file), start=1):
-            if not line.strip():
+            if line is not None and not line.strip():
                 continue
             tally.rows += 1
-            row, why = _mapping(line, keys)
+            row, why = (None, TOO_LARGE) if line is None else _mapping(line, keys)
             first, read = not read, True
             if row is None and first:
-                raise UserError(f"{path} is not {expected}: line {number} is {why}; get the file itself.")
+                raise UserError(f"{path} is not {expected}: line {number} is {printable(why)}; get the file itself.")
             if row is None:
                 tally.reject(path, number, why)
             else:
@@ -99,31 +121,47 @@ def read_json_entries(
     folder: Path, name: str | Sequence[str], what: str, tally: Tally
 ) -> Iterator[tuple[int, str, Any]]:
     """(number, key, value) of the entries of one large JSON mapping; `what` says what it maps."""
-    yield from _streamed(folder, _names(name), f"a JSON mapping of {what}", tally, "kvitems", "")
+
+    def entries(values: JsonValues) -> Iterator[tuple[str, Any, str]]:
+        for key in values.parts("{}"):
+            yield key, *values.value()
+
+    yield from _json(folder, name, f"a JSON mapping of {what}", tally, entries)
 
 
 def read_json_items(
-    folder: Path, name: str | Sequence[str], place: str, what: str, tally: Tally
+    folder: Path, name: str | Sequence[str], key: str, what: str, tally: Tally
 ) -> Iterator[tuple[int, Any]]:
-    """(number, value) of the items of a list in a JSON file: `item` if the file is the list, `data.item` in a key."""
-    for number, _, value in _streamed(folder, _names(name), f"a JSON list of {what}", tally, "items", place):
+    """(number, value) of the items of the list under `key` in a JSON mapping."""
+
+    def items(values: JsonValues) -> Iterator[tuple[str, Any, str]]:
+        for one in values.parts("{}"):
+            if one == key and values.next() == "[":
+                for _ in values.parts("[]"):
+                    yield "", *values.value()
+            else:
+                values.value()
+
+    for number, _, value in _json(folder, name, f"a JSON list of {what}", tally, items):
         yield number, value
 
 
 def read_workbook(
     folder: Path, name: str | Sequence[str], columns: Sequence[str], tally: Tally, blank: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """(row number, row) of the first sheet of an Excel workbook (.xlsx) whose first row names the columns."""
-    expected = f"an Excel workbook with the columns {', '.join(columns)}"
+    """(row number, row) of the first sheet of an Excel workbook (.xlsx) whose first row names the columns.
+
+    Of these, the first `_MAX_COLUMNS` are seen.
+    """
+    expected = f"an Excel workbook with the columns {printable(', '.join(columns))}"
     path = find(folder, _names(name), expected)
-    tally.files[path.name] = sha256(path)
+    tally.read(path)
     openpyxl = _library("openpyxl", "Excel workbooks")
     try:
+        _demand_modest(path)
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         with contextlib.closing(book):
-            sheet = book.worksheets[0]
-            sheet.reset_dimensions()  # Some writers state too small a size, and rows would be lost.
-            yield from _sheet_rows(sheet.iter_rows(values_only=True), path, columns, blank, expected, tally)
+            yield from _sheet_rows(book.worksheets[0], path, columns, blank, expected, tally)
     except UserError:
         raise
     except Exception as error:  # The library raises of many kinds, some with the content of a cell.
@@ -132,40 +170,88 @@ def read_workbook(
         raise UserError(f"{path} is {kind or 'damaged'} (expected {expected}); get it again.") from error
 
 
+def _demand_modest(path: Path) -> None:
+    """Raise `UserError` for a workbook that would take much memory.
+
+    openpyxl holds all shared strings, a row as long as it reads it, and an element for each row that it has read.
+    """
+    large = UserError(f"{path} is larger or has more rows than a workbook can here; save its table as CSV.")
+    with zipfile.ZipFile(path) as packed:
+        if sum(part.file_size for part in packed.infolist()) > _MAX_UNPACKED:
+            raise large
+        for part in packed.infolist():
+            with packed.open(part) as file, contextlib.suppress(expat.ExpatError):
+                if _most_held(file) > _MAX_ELEMENTS:
+                    raise large
+
+
+def _most_held(file: IO[bytes]) -> int:
+    """The most elements and attributes of an XML file that are held at once, if those in a row are let go where it
+    ends. No more is read than shows that they are too many, as they also are in a tag that takes megabytes."""
+    parents: list[tuple[str, int]] = []
+    held = most = size = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal held, most
+        parents.append((tag, held + 1))
+        held += 1 + len(attributes)
+        most = max(most, held)
+
+    def end(_: str) -> None:
+        nonlocal held
+        tag, itself = parents.pop()
+        if len(parents) == 1 or (len(parents) == 2 and tag.endswith("row")):
+            held = itself
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    while most <= _MAX_ELEMENTS and size - parser.CurrentByteIndex <= MAX_TEXT_BYTES and (piece := file.read(1 << 16)):
+        size += len(piece)
+        parser.Parse(piece)
+    return most if size - parser.CurrentByteIndex <= MAX_TEXT_BYTES else _MAX_ELEMENTS + 1
+
+
 def _sheet_rows(
-    rows: Iterator[Any], path: Path, columns: Sequence[str], blank: Sequence[str], expected: str, tally: Tally
+    sheet: Any, path: Path, columns: Sequence[str], blank: Sequence[str], expected: str, tally: Tally
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    header = ["" if cell is None else str(cell).strip() for cell in next(rows, ())]
+    # The size that a workbook states is not asked for: some writers state too small a one, and rows would be lost.
+    first = next(sheet.iter_rows(max_row=1, max_col=_MAX_COLUMNS, values_only=True), ())
+    header = ["" if cell is None else str(cell).strip() for cell in first]
+    while header and not header[-1]:
+        header.pop()
     _demand(header, path, columns, expected)
     filled = set(columns) - set(blank)
+    rows = sheet.iter_rows(min_row=2, max_row=_MAX_ROWS, max_col=len(header), values_only=True)
     for number, cells in enumerate(rows, start=2):
-        texts = ["" if cell is None else str(cell) for cell in cells][: len(header)]
+        texts = ["" if cell is None else str(cell) for cell in cells]
         if any(texts):
-            texts += [""] * (len(header) - len(texts))
             yield from _checked(number, texts, header, filled, path, tally)
 
 
 def read_parquet(
     folder: Path, name: str | Sequence[str], columns: Sequence[str], tally: Tally, blank: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(row number, row) of a Parquet file with at least `columns`; values have the file's types."""
+    """(row number, the `columns` of the row) of a Parquet file; values have the file's types."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    expected = f"Parquet with the columns {', '.join(columns)}"
+    expected = f"Parquet with the columns {printable(', '.join(columns))}"
     path = find(folder, _names(name), expected)
-    tally.files[path.name] = sha256(path)
+    tally.read(path)
     try:
         with pq.ParquetFile(path) as file:
             _demand(file.schema_arrow.names, path, columns, expected)
             number = 0
-            for batch in file.iter_batches(1024):
+            for batch in file.iter_batches(_BATCH, columns=list(columns)):
                 for row in batch.to_pylist():
                     number += 1
                     tally.rows += 1
                     empty = [key for key in columns if key not in blank and row[key] in (None, "")]
-                    if empty:
-                        tally.reject(path, number, f"no {empty[0]}")
+                    large = any(
+                        isinstance(value, str | bytes) and len(value) > MAX_TEXT_BYTES for value in row.values()
+                    )
+                    if empty or large:
+                        tally.reject(path, number, _TOO_LARGE_VALUE if large else f"no {empty[0]}")
                     else:
                         yield number, row
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
@@ -175,27 +261,57 @@ def read_parquet(
 
 
 def read_members(
-    folder: Path, archive: str | Sequence[str], suffix: str, expected: str, tally: Tally
+    folder: Path,
+    archive: str | Sequence[str],
+    suffix: str,
+    expected: str,
+    tally: Tally,
+    stem: re.Pattern[str] = re.compile(".*", re.DOTALL),
 ) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of the files that end in `suffix`: members of the archive (.tgz, .tar, .zip) if there is one,
-    else the files in or below `folder`, in the order of their names, for which one digest is noted. Files are not
-    counted as rows."""
+    """(name, content) of the files named `stem` and `suffix`: members of the archive (.tgz, .tar, .zip) if there is
+    one, else the files in or below `folder`, in the order of their names, for which one digest is noted.
+
+    Of these only those that cannot be used, as they are larger than `MAX_TEXT_BYTES` or have a name that cannot be
+    printed, are counted as rows, and malformed ones. Without an archive's name, there may be no file.
+    """
+
+    def wanted(name: str) -> bool:
+        base = name.rpartition("/")[2]
+        return base.endswith(suffix) and stem.fullmatch(base.removesuffix(suffix)) is not None
+
     names = _names(archive)
     if path := next((path for name in names for path in sorted(folder.rglob(Path(name).name)) if path.is_file()), None):
-        tally.files[path.name] = sha256(path)
-        yield from _members(path, suffix, expected)
+        tally.read(path)
+        yield from _members(path, wanted, expected, tally)
         return
-    found = sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
+    found = sorted(path for path in folder.rglob(f"*{suffix}") if wanted(path.name) and path.is_file())
     if not found:
-        find(folder, names, expected)
+        if names:
+            find(folder, names, expected)
+        return
     digest = hashlib.sha256()
     for path in found:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise UserError(f"{path} is larger than {MAX_TEXT_BYTES >> 20} MiB (expected {expected}).")
-        name, content = path.relative_to(folder).as_posix(), path.read_bytes()
-        digest.update(hashlib.sha256(content).digest() + name.encode("utf-8", "surrogateescape"))
-        yield name, content
+        name = path.relative_to(folder).as_posix()
+        try:
+            content = _content(name, path.open("rb"), tally)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror} (expected {expected}).") from error
+        if content is not None:
+            digest.update(hashlib.sha256(content).digest() + name.encode())
+            yield name, content
     tally.files[f"*{suffix}"] = digest.hexdigest()
+
+
+def _content(name: str, file: IO[bytes], tally: Tally) -> bytes | None:
+    """What a file of an archive or folder holds; None if it is a malformed row."""
+    with file:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    why = TOO_LARGE if len(content) > MAX_TEXT_BYTES else "" if name.isprintable() else "a name that cannot be printed"
+    if not why:
+        return content
+    tally.rows += 1
+    tally.reject(Path(name), 1, why)
+    return None
 
 
 def _names(name: str | Sequence[str]) -> Sequence[str]:
@@ -211,21 +327,33 @@ def _library(name: str, what: str) -> Any:
         raise UserError(f"Reading {what} needs {name}; install it with: pip install 'radlite[data]'.") from error
 
 
-def _members(path: Path, suffix: str, expected: str) -> Iterator[tuple[str, bytes]]:
+class _TarInfo(tarfile.TarInfo):
+    """A header of a tar archive that has no name or attributes of megabytes, which tarfile would hold whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.size > MAX_TEXT_BYTES and header.type not in tarfile.REGULAR_TYPES:
+            raise tarfile.ReadError("a header of megabytes")
+        return header
+
+
+def _members(path: Path, wanted: Callable[[str], bool], expected: str, tally: Tally) -> Iterator[tuple[str, bytes]]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as packed:
                 for entry in packed.infolist():
-                    if entry.filename.endswith(suffix) and not entry.is_dir():
-                        yield entry.filename, _small(path, packed.open(entry), expected)
+                    content = _content(entry.filename, packed.open(entry), tally) if wanted(entry.filename) else None
+                    if content is not None:
+                        yield entry.filename, content
             return
-        with tarfile.open(path, "r|*") as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.isfile() and member.name.endswith(suffix) else None
-                if file:
-                    yield member.name, _small(path, file, expected)
-    except UserError:
-        raise
+        with tarfile.open(path, "r|*", tarinfo=_TarInfo) as tar:
+            while member := tar.next():
+                tar.members = []  # type: ignore[attr-defined]  # it would keep all that it has seen
+                file = tar.extractfile(member) if member.isfile() and wanted(member.name) else None
+                content = _content(member.name, file, tally) if file else None
+                if content is not None:
+                    yield member.name, content
     except Exception as error:  # Compression has many kinds of errors.
         with path.open("rb") as raw:
             is_packed = raw.read(2) in (b"\x1f\x8b", b"PK")
@@ -233,32 +361,31 @@ def _members(path: Path, suffix: str, expected: str) -> Iterator[tuple[str, byte
         raise UserError(f"{path} is {what} (expected {expected}); get it again.") from error
 
 
-def _small(path: Path, file: IO[bytes], expected: str) -> bytes:
-    with file:
-        content = file.read(MAX_TEXT_BYTES + 1)
-    if len(content) > MAX_TEXT_BYTES:
-        raise UserError(f"{path} has a member larger than {MAX_TEXT_BYTES >> 20} MiB (expected {expected}).")
-    return content
-
-
-def _streamed(
-    folder: Path, names: Sequence[str], expected: str, tally: Tally, how: str, place: str
+def _json(
+    folder: Path,
+    name: str | Sequence[str],
+    expected: str,
+    tally: Tally,
+    read: Callable[[JsonValues], Iterator[tuple[str, Any, str]]],
 ) -> Iterator[tuple[int, str, Any]]:
-    path = find(folder, names, expected)
-    tally.files[path.name] = sha256(path)
-    ijson = _library("ijson", "large JSON files")
+    path = find(folder, _names(name), expected)
+    tally.read(path)
     number = 0
-    with _binary(path, expected) as file:
+    with _text(path, expected) as file:
+        values = JsonValues(file)
         try:
-            for entry in getattr(ijson, how)(file, place, use_float=True):
-                number += 1
+            entries = read(values) if values.next() == "{" else ()
+            for number, (key, value, why) in enumerate(entries, start=1):
                 tally.rows += 1
-                key, value = entry if how == "kvitems" else ("", entry)
-                yield number, key, value
-        except (ijson.JSONError, UnicodeDecodeError) as error:
+                if why:
+                    tally.reject(path, number, why)
+                else:
+                    yield number, key, value
+            if number and values.next():
+                raise Broken("goes on")
+        except Broken as error:
             raise UserError(
-                f"{path} is no whole JSON file: it ends or breaks after entry {number} (expected {expected}); "
-                "get it again."
+                f"{path} is no whole JSON file: it {error} after entry {number} (expected {expected}); get it again."
             ) from error
     if not number:
         raise UserError(f"{path} has no entries (expected {expected}); get the file itself.")
@@ -266,39 +393,58 @@ def _streamed(
 
 def _mapping(line: str, keys: Iterable[str]) -> tuple[dict[str, Any] | None, str]:
     """A line as a mapping, or why it is none."""
-    if not line.isascii() and any("\udc80" <= character <= "\udcff" for character in line):
-        return None, "not UTF-8"
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        return None, "no JSON"
+        return None, unsound(line, None) or "no JSON"
+    if why := unsound(line, row):
+        return None, why
     if not isinstance(row, dict):
         return None, "no JSON mapping"
-    if "\\u" in line and re.search("[\ud800-\udfff]", json.dumps(row, ensure_ascii=False)):
-        return None, "half of a surrogate pair"
     lacking = [key for key in keys if key not in row]
     return (None, f"without {lacking[0]}") if lacking else (row, "")
 
 
-def _remembered(file: Iterable[str], last: list[str]) -> Iterator[str]:
-    """The lines of a file; `last` holds the one given last."""
-    for line in file:
-        last[0] = line
-        yield line
+class _CsvLines:
+    """The lines of a CSV file for `csv.reader`, of which those of one row are at most `MAX_TEXT_BYTES` characters."""
+
+    def __init__(self, file: io.TextIOWrapper) -> None:
+        self._file = file
+        self.number = 0
+        """Of the line given last."""
+        self.line = ""
+        """That line; of one that is too large, a quote if it has an odd number of them."""
+        self.room = MAX_TEXT_BYTES
+        """What the row may still take; to be set anew before the next one is asked for."""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        self.line = line = self._file.readline(self.room + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.room -= len(line)
+        if self.room < 0:
+            quotes = line.count('"') + sum(piece.count('"') for piece in _rest(self._file, line))
+            self.line = '"' * (quotes % 2)
+            raise csv.Error(TOO_LARGE)
+        return line
 
 
 def _csv_rows(
-    reader: Any, last: list[str], header: Sequence[str], filled: set[str], path: Path, tally: Tally
+    reader: Any, lines: _CsvLines, header: Sequence[str], filled: set[str], path: Path, tally: Tally
 ) -> Iterator[tuple[int, dict[str, str]]]:
     while True:
-        line = reader.line_num + 1
+        line, lines.room = lines.number + 1, MAX_TEXT_BYTES
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             # Within a record of several lines, a line of its text would pass for the next row.
-            if reader.line_num != line or last[0].count('"') % 2:
+            if lines.number != line or lines.line.count('"') % 2:
                 raise UserError(
                     f"Line {line} of {path} begins a row whose quotes do not close, so that the rows after it cannot "
                     "be told from its text; mend the line, or save the table again with quotes in a cell doubled."
@@ -323,6 +469,8 @@ def _checked(
 def _fault(cells: Sequence[str], header: Sequence[str], filled: set[str]) -> str:
     if len(cells) != len(header):
         return f"{len(cells)} fields instead of {len(header)}"
+    if any(len(cell) > MAX_TEXT_BYTES for cell in cells):
+        return _TOO_LARGE_VALUE
     if any("\udc80" <= character <= "\udcff" for cell in cells if not cell.isascii() for character in cell):
         return "not UTF-8"
     if "\0" in "".join(cells):
@@ -349,15 +497,29 @@ def _binary(path: Path, expected: str) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _text(path: Path, expected: str) -> Iterator[io.TextIOWrapper]:
+def _text(path: Path, expected: str, newline: str = "") -> Iterator[io.TextIOWrapper]:
     with _binary(path, expected) as file:
-        yield io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+        yield io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def _lines(file: io.TextIOWrapper) -> Iterator[str]:
-    """The lines, none longer than a report may be."""
-    while line := file.readline(MAX_TEXT_BYTES):
-        yield line
+def _lines(file: io.TextIOWrapper) -> Iterator[str | None]:
+    """The lines; None for one of more than `MAX_TEXT_BYTES` characters."""
+    while line := file.readline(MAX_TEXT_BYTES + 1):
+        if len(line) <= MAX_TEXT_BYTES:
+            yield line
+        else:
+            for _ in _rest(file, line):
+                pass
+            yield None
+
+
+def _rest(file: io.TextIOWrapper, begun: str) -> Iterator[str]:
+    """What follows of a line of which as much was read as was asked for, in pieces."""
+    while begun and not begun.endswith("\n"):
+        begun = file.readline(1 << 20)
+        yield begun
+        if len(begun) < 1 << 20:
+            return
 
 
 def _kind_of(path: Path) -> str:
@@ -394,7 +556,8 @@ def _demand(header: Sequence[str], path: Path, columns: Sequence[str], expected:
         names = [name for name in header if re.fullmatch(r"[A-Za-z_]\w{0,39}", name)][:20]
         shown = f": {', '.join(names)}" if names and set(columns) & set(header) else ""
         raise UserError(
-            f"{path} lacks the column {missing[0]} (expected {expected}); found {len(header)} columns{shown}."
+            f"{path} lacks the column {printable(missing[0])} (expected {expected}); "
+            f"found {len(header)} columns{shown}."
         )
     if twice := [name for name in columns if header.count(name) > 1]:
-        raise UserError(f"{path} has the column {twice[0]} twice (expected {expected}); rename one of them.")
+        raise UserError(f"{path} has the column {printable(twice[0])} twice (expected {expected}); rename one of them.")

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from radlite.data.sources import construct
 from radlite.data.sources.files import read_json_entries, read_json_lines
-from radlite.data.sources.source import Source, Tally, Tier
+from radlite.data.sources.source import Source, Tally, Tier, printable
 from radlite.errors import UserError
 from radlite.tasks import Example, named
 from radlite.tasks.ner import LABELS, Entities, Entity, Label
@@ -164,14 +164,15 @@ def _examples(source: Source, folder: Path, files: Sequence[_File], tally: Tally
 def _entries(folder: Path, file: _File, tally: Tally) -> Iterator[tuple[int, str, Any]]:
     """(number, key, report); a file that was found and begins with no report, as a model's settings do, is left out."""
     if _is_dygie(folder / file.name):
-        stem = Path(file.name).name.split(".")[0]
+        stem = printable(Path(file.name).name.split(".")[0])
         for number, row in read_json_lines(folder, file.name, ("sentences", "ner"), tally):
             yield number, str(row.get("doc_key") or f"{stem}:{number}"), row
         return
+    known = file.known
     for number, key, value in read_json_entries(folder, file.name, _EXPECTED, tally):
-        shaped = isinstance(value, dict) and value.keys() & {"text", "entities", "labeler_1"}
-        if number == 1 and not (shaped or file.known):
-            tally.dropped[f"{Path(file.name).name}: a file of another kind"] += 1
+        known = known or (isinstance(value, dict) and bool(value.keys() & {"text", "entities", "labeler_1"}))
+        if not known:
+            tally.dropped[f"{printable(Path(file.name).name)}: a file of another kind"] += 1
             return
         yield number, key, value
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from radlite.data.sources.files import _text, find, read_csv
+from radlite.data.sources.json_values import TOO_LARGE
 from radlite.data.sources.source import Source, Tally
-from radlite.files import sha256
+from radlite.files import MAX_TEXT_BYTES
 from radlite.tasks import Example, named
 from radlite.tasks.staging import Stage, stage
 from radlite.tasks.tumors import primary, stated
@@ -83,11 +84,12 @@ def _package(tables: Iterable[Path], tally: Tally) -> Iterator[tuple[Path, int, 
         name = path.parent.name
         for line, row in _read(path, _COLUMNS, tally):
             place = path.parent / f"{row['id']}.txt"
-            text, why = _content(place) if place.parent == path.parent else ("", "an id that is no name of a file")
+            named = place.parent == path.parent and place.name.isprintable() and len(place.name) < 100
+            text, why = _content(place) if named else ("", "an id that is no name of a file")
             if why:
                 tally.reject(path, line, why)
                 continue
-            tally.files[f"{name}/{place.name}"] = sha256(place)
+            tally.read(place, f"{name}/{place.name}")
             yield path, line, _SPLITS[name], {**row, "text": text}
         tally.files[f"{name}/{path.name}"] = tally.files.pop(path.name)
 
@@ -97,7 +99,7 @@ def _tables(folder: Path) -> list[Path]:
     found = {
         path.parent.name: path
         for path in sorted(folder.resolve().rglob("label.csv"))
-        if path.parts[-3] == "main_task" and path.parts[-4] != "ja"
+        if path.parts[-3] == "main_task" and path.parts[-4] != "ja" and path.is_file()
     }
     return [found[name] for name in _SPLITS if name in found]
 
@@ -118,9 +120,14 @@ def _content(path: Path) -> tuple[str, str]:
     if not path.is_file():
         return "", "no text file of this id"
     try:
-        text = path.read_text("utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MAX_TEXT_BYTES + 1)
     except UnicodeDecodeError:
         return "", "a text file that is not UTF-8"
+    except OSError:
+        return "", "a text file that cannot be read"
+    if len(text) > MAX_TEXT_BYTES:
+        return "", f"a text file {TOO_LARGE}"
     return text, "" if text.strip() else "an empty text file"
 
 

@@ -38,7 +38,7 @@ def rows(folder: Path, tally: Tally) -> Iterator[Example]:
     seen: set[str] = set()
     for part, split in _FILES.items():
         path = folder / f"{part}.json"
-        for number, document in read_json_items(folder, path.name, "data.item", "documents with paragraphs", tally):
+        for number, document in read_json_items(folder, path.name, "data", "documents with paragraphs", tally):
             tally.rows -= 1  # its questions are the rows
             for asked in _questions(document, f"{part}-{number}"):
                 tally.rows += 1

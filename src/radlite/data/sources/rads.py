@@ -157,12 +157,8 @@ def _reports(folder: Path, tally: Tally) -> Iterator[tuple[Path, int, str, str]]
             found += 1
             yield folder / "reports.csv", line, row["Report_Number"], plain(row["report"])
     for suffix, read in ((".txt", _text_of_file), (".pdf", _text_of_pdf)):
-        if not any(_NUMBER.fullmatch(path.stem) for path in folder.rglob(f"*{suffix}")):
-            continue
-        for name, content in read_members(folder, (), suffix, "reports named by Report_Number", tally):
+        for name, content in read_members(folder, (), suffix, "reports named by Report_Number", tally, _NUMBER):
             path = folder / name
-            if not _NUMBER.fullmatch(path.stem):
-                continue
             found += 1
             tally.rows += 1
             text = read(content)

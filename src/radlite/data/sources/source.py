@@ -21,9 +21,9 @@ MAX_LISTED = 1000
 
 
 def printable(name: str | Path) -> str:
-    """A name that someone else may have chosen, on one line: characters that cannot be printed, and bytes that are no
-    UTF-8, become escapes, and what goes beyond the longest name of a file is cut."""
-    return shown(str(name)[:255]).replace("\n", "\\n").replace("\t", "\\t")
+    """A name that someone else has chosen, of a file or a column, on one line: escapes stand for characters that cannot
+    be printed, and for bytes that are no UTF-8."""
+    return shown(str(name)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,8 @@ class Tally:
         """Count a malformed row; `why` never quotes it."""
         self.rejected += 1
         if len(self.malformed) < MAX_LISTED:
-            self.malformed.append(Malformed(printable(file.name), line, why))
+            # What comes from an archive may be longer than the names of files are.
+            self.malformed.append(Malformed(printable(file.name[:255]), line, printable(why[:255])))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ docs/own-data.md shows the form of `table.toml`.
 """
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any, ClassVar, Final, Literal
 
 from radlite.data.sources import construct
 from radlite.data.sources.files import read_csv, read_json_lines, read_parquet, read_workbook
-from radlite.data.sources.source import Source, Tally, Tier
+from radlite.data.sources.source import Source, Tally, Tier, printable
 from radlite.errors import UserError
-from radlite.files import read_text, sha256
+from radlite.files import read_toml
 from radlite.sections import sections
 from radlite.tasks import TASKS, Example, Task, named
 from radlite.tasks.abnormality import CLASSES
@@ -90,7 +89,7 @@ def rows(folder: Path, tally: Tally) -> Iterator[Example]:
     """The examples of each table, in the order of the mapping."""
     path = folder / _FILE
     tables = _load(path)
-    tally.files[path.name] = sha256(path)
+    tally.read(path)
     seen: set[tuple[str, str]] = set()
     for table in tables:
         _demand_inside(folder, table.file)
@@ -244,10 +243,7 @@ def _load(path: Path) -> list[_Rows]:
     if not path.is_file():
         raise UserError(f"{path.parent} has no {_FILE}, which says what the tables hold; see docs/own-data.md.")
     try:
-        facts = tomllib.loads(read_text(path, "mapping"))
-        mapping = pydantic.TypeAdapter(_Mapping).validate_python(facts)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"The mapping {path} is not TOML: {error}.") from error
+        mapping = pydantic.TypeAdapter(_Mapping).validate_python(read_toml(path, "mapping"))
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UserError(
@@ -258,7 +254,7 @@ def _load(path: Path) -> list[_Rows]:
 
 def _told(place: tuple[int | str, ...], kind: str, message: str) -> str:
     """An error of pydantic in one clause; rows are counted from 1, and an unknown key comes with the nearest one."""
-    where = ".".join(str(part + 1) if isinstance(part, int) else part for part in place)
+    where = printable(".".join(str(part + 1) if isinstance(part, int) else part for part in place))
     if kind != "unexpected_keyword_argument":
         return f"{where}: {message}."
     known = [one.name for one in fields(_Mapping if len(place) == 1 else _Rows)]
@@ -308,12 +304,14 @@ def _wrong_columns(table: _Rows, task: Task) -> str:
 def _wrong_values(table: _Rows, task: Task) -> str:
     """Which other value does not fit; empty if they all do."""
     suffix = _suffix(table.file)
+    if not table.file.isprintable() or len(table.file.encode()) > 255:
+        return "the file has a name that cannot be printed, or is longer than 255 bytes."
     if suffix not in _FORMATS:
         return f"the file {table.file} ends in none of {', '.join(_FORMATS)}."
     if table.delimiter and (suffix not in (".csv", ".tsv") or len(table.delimiter) != 1):
         return "delimiter is one character, and for CSV only."
     if unknown := [name for name in table.states if name not in CLASSES]:
-        return f"states.{unknown[0]} is no class; {_nearest(unknown[0], CLASSES)}"
+        return f"states.{printable(unknown[0])} is no class; {_nearest(unknown[0], CLASSES)}"
     if unread := [answer for answer in table.labels.values() if answer and task.read(answer) is None]:
         return f"labels give {unread[0]!r}, which is no answer of {task.name}."
     return ""
