@@ -1,16 +1,18 @@
 """A report in, a Reading out: the one path of evaluation, command line and server."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from radlite.chat import Prompt, Turn
 from radlite.errors import UserError
-from radlite.runtime.model import Completion, Model, Request, in_order
+from radlite.runtime.model import Completion, Model, Request, in_order, never
 from radlite.tasks import SYSTEM, Example, Reading, Task, named
 from radlite.tasks.task import Style
 
 CUT = {
     "length": "the answer was cut at the task's token limit",
     "time": "the answer was cut at the limit of time",
+    "failed": "the engine ended twice over this report",
 }
 REWORDED = "the model was tuned with another wording of this task"
 
@@ -33,7 +35,7 @@ class Reader:
     `style` is `cue` for models tuned by RadLite and `instruction` for others; `shots` are solved examples per task;
     `constrain` holds answers to the task's grammar. `tuned` is task to the wording that the model was tuned with, if
     that is known: a reading warns of another one. `probabilities` of every label cost a question or two more to the
-    model where labels begin alike.
+    model where labels begin alike. An answer is cut after `seconds` of work.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Reader:
         constrain: bool = True,
         tuned: Mapping[str, str] | None = None,
         probabilities: bool = True,
+        seconds: float = math.inf,
     ) -> None:
         self.model = model
         self.style: Style = style
@@ -51,6 +54,7 @@ class Reader:
         self.constrain = constrain
         self.tuned = tuned or {}
         self.probabilities = probabilities
+        self.seconds = seconds
 
     def prompt(self, task: Task, inputs: Mapping[str, str]) -> Prompt:
         """The prompt sent for `task` on `inputs`."""
@@ -64,8 +68,13 @@ class Reader:
         """Ask many (task, inputs), answers in order. What does not fit the context comes back as `too_long`."""
         return in_order(self.readings(questions))
 
-    def readings(self, questions: Iterable[tuple[str, Mapping[str, str]]]) -> Iterator[tuple[int, Reading]]:
-        """As `read_many`, but each answer as soon as it is ready, with the number of its question."""
+    def readings(
+        self, questions: Iterable[tuple[str, Mapping[str, str]]], stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[int, Reading]]:
+        """As `read_many`, but each answer as soon as it is ready, with the number of its question.
+
+        It ends early, within one step of the engine, once `stop()` is true.
+        """
         asked = [(named(task), inputs) for task, inputs in questions]
         prompts = [self.prompt(task, inputs) for task, inputs in asked]
         fit = []
@@ -74,13 +83,14 @@ class Reader:
                 fit.append(number)
             else:
                 yield number, self._too_long(task, prompt)
-        for at, completion in self.model.complete([self._request(prompts[number], *asked[number]) for number in fit]):
+        requests = [self._request(prompts[number], *asked[number]) for number in fit]
+        for at, completion in self.model.complete(requests, stop):
             yield fit[at], self._reading(*asked[fit[at]], completion)
 
     def _request(self, prompt: Prompt, task: Task, inputs: Mapping[str, str]) -> Request:
         grammar = task.grammar(inputs) if self.constrain else ()
         wanted = bool(grammar and task.probabilities and self.probabilities)
-        return Request(prompt, task.max_tokens, grammar, wanted, task.draft(inputs), task.name)
+        return Request(prompt, task.max_tokens, grammar, wanted, task.draft(inputs), task.name, self.seconds)
 
     def _fits(self, prompt: Prompt, task: Task) -> bool:
         return len(prompt.ids) + task.max_tokens <= self.model.context_tokens
@@ -90,7 +100,7 @@ class Reader:
         held = task.ground(answer, inputs) if answer is not None else None
         return Reading(
             task=task.name,
-            status="unreadable" if answer is None else "ok",
+            status="failed" if completion.stop_reason == "failed" else "unreadable" if answer is None else "ok",
             answer=held and held.answer,
             text=completion.text,
             confidence=completion.probability if task.labels else None,

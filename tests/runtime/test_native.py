@@ -155,12 +155,6 @@ def test_closing_the_iterator_ends_the_work_and_leaves_the_model_sound(model: Na
     assert_same(model, asked, list(answers(model, asked)), before)
 
 
-def test_an_answer_is_cut_at_its_limit_of_time(model: NativeModel) -> None:
-    request = Request(ask(model, REPORT, "Impression."), 100, seconds=0.0)
-    [completion] = answers(model, [request])
-    assert completion.stop_reason == "time" and completion.generated_tokens < 100
-
-
 def test_the_probabilities_of_labels_are_those_of_asking_step_by_step(model: NativeModel) -> None:
     prompt = ask(model, REPORT, "N stage.")
     [completion] = answers(model, [Request(prompt, 20, LABELS, alternatives=True)])

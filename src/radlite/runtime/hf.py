@@ -5,7 +5,7 @@ import functools
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import transformers
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
 from radlite.runtime.grammar import Walk, alternatives
-from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids
+from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids, never
 
 _WINDOW = 16
 """Batches that are sorted by length together; who wants the order asked waits for one window at most."""
@@ -77,13 +77,17 @@ class HfModel:
         self._module = module
         self._ends = end_ids(renderer)
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def complete(
+        self, requests: Sequence[Request], stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[int, Completion]]:
         """Complete the requests, greedily, those of like length together, which share `seconds` out."""
         window = self.batch_size * _WINDOW
         for begin in range(0, len(requests), window):
             part = requests[begin : begin + window]
             order = sorted(range(len(part)), key=lambda index: len(part[index].prompt.ids))
             for start in range(0, len(order), self.batch_size):
+                if stop():
+                    return
                 batch = order[start : start + self.batch_size]
                 for index, completion in zip(batch, self._batch([part[index] for index in batch]), strict=True):
                     yield begin + index, completion

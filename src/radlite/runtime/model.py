@@ -1,7 +1,7 @@
 """What every engine offers: complete prompts, greedily, within a grammar."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -34,10 +34,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back. `stop_reason`: `end` (the model ended its turn), `length` or `time` (it was stopped)."""
+    """What came back.
+
+    `stop_reason`: `end` (the model ended its turn), `length` or `time` (it was stopped), `failed` (its engine ended
+    twice over it).
+    """
 
     text: str
-    stop_reason: Literal["end", "length", "time"]
+    stop_reason: Literal["end", "length", "time", "failed"]
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
@@ -48,6 +52,11 @@ class Completion:
     """For each state of the grammar with a few texts to choose from, in the answer's order: text to probability."""
 
 
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
 class Model(Protocol):
     """An engine with a model in it."""
 
@@ -56,10 +65,13 @@ class Model(Protocol):
     context_tokens: int
     """Prompt and answer together have to fit in this many tokens."""
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def complete(
+        self, requests: Sequence[Request], stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[int, Completion]]:
         """Complete the requests, greedily; each comes with its number, as soon as it is ready.
 
-        The caller has checked that each fits the context. Closing the iterator ends the work.
+        The caller has checked that each fits the context. The work ends when the iterator is closed, and within one
+        step once `stop()` is true.
         """
         ...
 

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ from radlite.errors import UserError
 from radlite.files import atomic
 from radlite.runtime import gguf
 from radlite.runtime.answer import Answer, Beginning
-from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request
+from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, never
 from radlite.tasks import SYSTEM
 
 _BATCH: Final = 512
@@ -299,14 +299,16 @@ class NativeModel:
         """The beginning of all prompts, which is never forgotten."""
         self._pin = self._free.pop()
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def complete(
+        self, requests: Sequence[Request], stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[int, Completion]]:
         """Complete the requests, greedily; each comes with its number as soon as it is ready."""
         with self._lock:
             if not self._remembered:
                 self._pace.forget()
             work = _Work(self, requests)
             try:
-                while work.going:
+                while work.going and not stop():
                     yield from work.step()
             finally:
                 work.clear()

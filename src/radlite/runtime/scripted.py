@@ -6,7 +6,7 @@ from typing import Literal
 import tokenizers
 
 from radlite.chat import Prompt, Renderer
-from radlite.runtime.model import Completion, Request
+from radlite.runtime.model import Completion, Request, never
 from radlite.tokenizer import Tokenizer, definition
 
 _CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -45,9 +45,13 @@ class ScriptedModel:
         self.stop_reason: Literal["end", "length"] = stop_reason
         self._answer = script if callable(script) else _one_by_one(iter(script))
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def complete(
+        self, requests: Sequence[Request], stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[int, Completion]]:
         """Complete the requests in their order. Raises `RuntimeError` when the script has no answer left."""
         for number, request in enumerate(requests):
+            if stop():
+                return
             self.prompts.append(request.prompt)
             answer = self._answer(request.prompt.text)
             completion = Completion(

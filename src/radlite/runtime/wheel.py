@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
 from radlite.runtime import gguf
 from radlite.runtime.grammar import Walk, alternatives
-from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids
+from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids, never
 
 _LIFT = 100.0
 """Added to the logits of the ids that may follow: above all others, and within the precision of 32 bits."""
@@ -101,11 +101,15 @@ class WheelModel:
         # Dropping the server ends its threads; also when the process exits without `close`.
         self._drop = weakref.finalize(self, self._servers.clear)
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def complete(
+        self, requests: Sequence[Request], stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[int, Completion]]:
         """Complete the requests, greedily, in their order."""
         for number, request in enumerate(requests):
             with self._lock:
-                completion = self._constrained(request) if request.grammar else self._free(request)
+                completion = (self._constrained if request.grammar else self._free)(request, stop)
+            if stop():
+                return
             yield number, completion
 
     def next_log_probabilities(self, prompt: Prompt, top: int) -> dict[int, float]:
@@ -121,23 +125,31 @@ class WheelModel:
         with self._lock:
             self._drop()
 
-    def _free(self, request: Request) -> Completion:
+    def _free(self, request: Request, stop: Callable[[], bool]) -> Completion:
         begin = time.perf_counter()
-        answer = self._ask(request.prompt.ids, request.max_tokens)
-        choice = answer["choices"][0]
-        text, ended = choice["text"], choice["finish_reason"] == "stop"
-        if ended:
+        pieces: list[str] = []
+        last: dict[str, Any] = {}
+
+        def take(answer: dict[str, Any]) -> bool:
+            """Whether llama.cpp shall end the answer after this piece of it."""
+            pieces.append(answer["choices"][0]["text"])
+            last.update(answer)
+            return stop() or time.perf_counter() - begin > request.seconds
+
+        self._ask(request.prompt.ids, request.max_tokens, take)
+        reason, text = last["choices"][0]["finish_reason"], "".join(pieces)
+        if reason == "stop":
             text = text.removesuffix(next(filter(text.endswith, self._ends.values()), ""))
         return Completion(
             text=text,
-            stop_reason="end" if ended else "length",
+            stop_reason="end" if reason == "stop" else "length" if reason else "time",
             prompt_tokens=len(request.prompt.ids),
-            cached_tokens=_reused(answer),
-            generated_tokens=answer["usage"]["completion_tokens"],
+            cached_tokens=_reused(last) if reason else 0,
+            generated_tokens=last["usage"]["completion_tokens"] if reason else len(pieces),
             seconds=time.perf_counter() - begin,
         )
 
-    def _constrained(self, request: Request) -> Completion:
+    def _constrained(self, request: Request, stop: Callable[[], bool]) -> Completion:
         """Ask for one token at each choice; what is forced in between is read as one batch with the next question."""
         begin = time.perf_counter()
         prompt, tokenizer, end = request.prompt.ids, self.renderer.tokenizer, self.renderer.end_id
@@ -148,19 +160,20 @@ class WheelModel:
             cached.append(reused)
             return likely
 
-        walk = Walk(request.grammar, tokenizer, end, request.max_tokens)
-        while walk.options:
+        walk, late = Walk(request.grammar, tokenizer, end, request.max_tokens), False
+        while walk.options and not late:
             walk.take(ask(walk.ids, walk.options))
-        ended = walk.ids[-1] == end
+            late = stop() or (bool(walk.options) and time.perf_counter() - begin > request.seconds)
+        ended = walk.ids[-1:] == [end]
         return Completion(
             text=tokenizer.decode(walk.ids[:-1] if ended else walk.ids),
-            stop_reason="end" if ended else "length",
+            stop_reason="end" if ended else "time" if late else "length",
             prompt_tokens=len(prompt),
             cached_tokens=min(cached[0] if cached else 0, len(prompt)),
             generated_tokens=len(walk.ids),
             probability=walk.probability,
             alternatives=alternatives(request.grammar, tokenizer, end, walk.ids, walk.remembered(ask))
-            if request.alternatives
+            if request.alternatives and not late
             else (),
             seconds=time.perf_counter() - begin,
         )
@@ -171,7 +184,7 @@ class WheelModel:
         All lifted alike, they are the likeliest, and llama.cpp tells of them as if there were no others.
         """
         if not any("\ufffd" in self.renderer.tokenizer.decode([token]) for token in allowed):
-            lifted = {"logit_bias": [[token, _LIFT] for token in allowed], "top_k": len(allowed)}
+            lifted: dict[str, Any] = {"logit_bias": [[token, _LIFT] for token in allowed], "top_k": len(allowed)}
             reply = self._ask(ids, 1, **lifted, temperature=1.0, n_probs=len(allowed), post_sampling_probs=True)
             found = {entry["id"]: entry["prob"] for entry in reply["choices"][0]["logprobs"]["content"][0]["top_probs"]}
             if found.keys() == set(allowed):
@@ -192,7 +205,14 @@ class WheelModel:
             raise ArithmeticError("the model's weights compute what is no number")
         return found, _reused(reply)
 
-    def _ask(self, ids: Sequence[int], max_tokens: int, **settings: Any) -> dict[str, Any]:
+    def _ask(
+        self,
+        ids: Sequence[int],
+        max_tokens: int,
+        take: Callable[[dict[str, Any]], bool] | None = None,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """llama.cpp's answer; with `take`, which gets it piece by piece, an empty one."""
         if not self._servers:
             raise RuntimeError("the model is closed")
         question = {
@@ -204,10 +224,28 @@ class WheelModel:
             "cache_prompt": True,
             **settings,
         }
-        answer: dict[str, Any] = self._servers[0].handle_completions(question)
-        if "choices" not in answer:
-            raise RuntimeError(f"llama.cpp refused a request: {answer.get('error', {}).get('type')}")
-        return answer
+        if take is None:
+            return _sound(self._servers[0].handle_completions(question))
+        streamed = {**question, "stream": True, "stream_options": {"include_usage": True}}
+        failed: list[BaseException] = []
+
+        def checked(answer: dict[str, Any]) -> bool:
+            try:
+                return take(_sound(answer))
+            except BaseException as error:  # Through llama.cpp it would be lost.
+                failed.append(error)
+                return True
+
+        self._servers[0].handle_completions(streamed, checked)
+        if failed:
+            raise failed[0]
+        return {}
+
+
+def _sound(answer: dict[str, Any]) -> dict[str, Any]:
+    if "choices" not in answer:
+        raise RuntimeError(f"llama.cpp refused a request: {answer.get('error', {}).get('type')}")
+    return answer
 
 
 def _reused(reply: dict[str, Any]) -> int:

@@ -16,7 +16,8 @@ Counts = Mapping[str, tuple[float, float, float]]
 """Label to (answers that are right, answers, true ones) of one item: from sums over items comes F1."""
 
 Style = Literal["cue", "instruction"]
-Status = Literal["ok", "abstained", "unreadable", "too_long", "not_applicable"]
+Status = Literal["ok", "abstained", "unreadable", "too_long", "not_applicable", "failed"]
+"""`failed`: the engine could not answer, whatever the report says."""
 
 
 @dataclass(frozen=True, slots=True)
