@@ -5,6 +5,10 @@ PYTHON ?= python3
 RADLITE = $(VENV)/bin/radlite
 OUT ?= demo
 READY = $(VENV)/.ready
+ifeq ($(shell uname -m),x86_64)
+# llama.cpp's AMX kernels crash when weights are repacked (seen with llama-cpp-python 0.3.36).
+CMAKE_ARGS ?= -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8
+endif
 
 .PHONY: demo demo-fast native test test-slow check demonstration clean help
 
@@ -19,7 +23,7 @@ demo-fast: $(READY) ## The same with little data: shows that everything works, n
 
 native: $(READY) ## The fast engine, compiled for this machine's CPU (once; some five minutes, needs a C++ compiler)
 	@command -v c++ >/dev/null || { echo "A C++ compiler is missing; on Debian and Ubuntu: apt-get install g++"; exit 2; }
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[native]'
+	CMAKE_ARGS="$(CMAKE_ARGS)" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[native]'
 
 test: $(READY) ## The default tests
 	$(VENV)/bin/python -m pytest

@@ -183,20 +183,20 @@ def test_a_choice_of_many_ids_is_made_among_all_of_them(model: Model, hf_model: 
 @pytest.mark.parametrize("name", ["", "abnormality_detection"])
 def test_an_answer_is_cut_at_its_limit_of_time(name: str, cpu_model: WheelModel | NativeModel) -> None:
     grammar = grammar_of(TASKS[name]) if name else ()
-    [cut] = answers(cpu_model, [Request(prompt(cpu_model, 1), 100, grammar, alternatives=bool(name), seconds=0.0)])
+    [cut] = answers(cpu_model, [Request(prompt(cpu_model, 1), 400, grammar, alternatives=bool(name), seconds=0.0)])
     assert cut.stop_reason == "time" and cut.generated_tokens < 100
-    [whole] = answers(cpu_model, [Request(prompt(cpu_model, 1), 100, grammar, seconds=1e9)])
+    [whole] = answers(cpu_model, [Request(prompt(cpu_model, 1), 400, grammar, seconds=1e9)])
     assert whole.text.startswith(cut.text.rstrip("\ufffd")) and whole.stop_reason != "time"
 
 
 def test_work_ends_within_a_step_once_it_is_stopped(model: Model) -> None:
-    asked = [Request(prompt(model, number), 30) for number in range(40)]
+    asked = [Request(prompt(model, number), 200) for number in range(40)]
     calls = []
 
     def stop() -> bool:
         calls.append(1)
-        return len(calls) > 4
+        return len(calls) > 2
 
     done = list(model.complete(asked, stop))
-    assert len(done) < len(asked) and len(calls) <= 6
+    assert len(done) < len(asked) and len(calls) <= 4
     assert len(list(model.complete(asked[:2]))) == 2
