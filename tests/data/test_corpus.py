@@ -120,6 +120,8 @@ def test_a_folder_of_something_else_or_a_file_is_refused(tmp_path: Path) -> None
     (tmp_path / "broken" / "corpus.json").write_text("{")
     with pytest.raises(UserError, match=r"holds a corpus\.json that describes no corpus; choose another folder"):
         corpus.write(tmp_path / "broken", ROWS, {})
+    with pytest.raises(UserError, match="characters that cannot be shown"):
+        corpus.write(tmp_path / os.fsdecode(b"caf\xe9"), ROWS, {})
     with pytest.raises(UserError, match="where a disk is mounted"):
         corpus.write(Path("/proc"), ROWS, {})
 
@@ -242,7 +244,17 @@ def test_rows_changed_by_hand_are_refused_even_if_the_manifest_vouches_for_them(
 
 @pytest.mark.parametrize(
     "change",
-    [{"files": {}}, {"files": {"../x.parquet": {}}}, {"rows": None}, {"sources": []}, {"counts": None}, {"kind": "x"}],
+    [
+        {"files": {}},
+        {"files": {"../x.parquet": {}}},
+        {"rows": None},
+        {"sources": []},
+        {"counts": None},
+        {"kind": "x"},
+        {"sources": {"here": 3}},
+        {"sources": {"here": {"dropped": [1]}}},
+        {"removed": {"why": 3}},
+    ],
 )
 def test_a_manifest_that_describes_no_corpus_is_refused(change: dict[str, object], folder: Path) -> None:
     made = json.loads((folder / "corpus.json").read_text())

@@ -141,6 +141,39 @@ def test_a_build_that_is_ended_leaves_no_process_and_nothing_half_written(number
     assert not out.exists() and list(tmp_path.glob("*.part")) == []
 
 
+def test_a_second_ctrl_c_does_not_cut_off_what_the_first_puts_in_order(tmp_path: Path) -> None:
+    out, room = tmp_path / "c", tmp_path / ".c.building"
+    run = [sys.executable, "-c", "from radlite.cli import main; main()"]
+    command = [*run, "data", "build", "--source", "sample", "--workers", "2", "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    own = psutil.Process(process.pid)
+    while not (len(list(room.glob("*.npz"))) > 1 and (started := own.children(recursive=True))):
+        assert process.poll() is None
+        time.sleep(0.02)
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.05)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 130 and b"Traceback" not in said
+    assert psutil.wait_procs(started, timeout=60)[1] == [] and not out.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_check_that_is_ended_leaves_no_text_behind(number: int, tmp_path: Path) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    build({"sample": None}, tmp_path / "c", known={"sample": source({"train": 1000})}, workers=2)
+    run = [sys.executable, "-c", "from radlite.cli import main; main()"]
+    command = [*run, "data", "check", str(tmp_path / "c"), "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(room)})
+    while not list(room.rglob("*.npz")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.communicate(timeout=100)
+    assert process.returncode == 128 + number and list(room.rglob("*.parquet")) == []
+
+
 def test_what_a_killed_build_had_begun_to_write_is_removed_by_the_next(tmp_path: Path) -> None:
     half, other = tmp_path / ".c.abcd1234.part", tmp_path / ".c.d.abcd1234.part"
     for folder in (half, other):

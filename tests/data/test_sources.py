@@ -442,3 +442,15 @@ def test_the_data_card_is_that_of_the_adapters() -> None:
     root = Path(__file__).parents[2]
     card = runpy.run_path(str(root / "scripts" / "data_card.py"))["card"]()
     assert (root / "docs" / "data" / "sources.md").read_text("utf-8") == card, "run python scripts/data_card.py"
+
+
+def test_a_large_value_that_a_dictionary_repeats_is_read_row_by_row(tmp_path: Path) -> None:
+    values = pa.array(["x" * (5 << 20), "a report"])
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1] * 200), values)
+    pq.write_table(pa.table({"report": column}), tmp_path / "a.parquet", compression="zstd")
+    tally = Tally()
+    tracemalloc.start()
+    rows = list(read_parquet(tmp_path, "a.parquet", ["report"], tally))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(rows) == tally.rejected == 200 and peak < 200 << 20

@@ -1,6 +1,7 @@
 """No patient and no text on two sides, whatever the rows, the order and the seed."""
 
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -95,7 +96,7 @@ def test_another_seed_gives_another_split() -> None:
 def test_texts_that_differ_in_case_spacing_and_punctuation_are_one_text() -> None:
     rows = [
         row("1", inputs={"report": "No NODES,  seen."}, split="train"),
-        row("2", inputs={"report": "no nodes\nseen"}, split="test"),
+        row("2", inputs={"report": "no no\u00addes\nse\u200ben"}, split="test"),
     ]
     assert [kind for kind, _ in leaks(rows)] == ["text"]
     assert [example.id for example in assign(rows)] == ["2"]
@@ -127,12 +128,17 @@ def test_rows_of_one_patient_stay_together_across_tasks() -> None:
     [
         ("here:12", "here:12.0", "here:0012", "here: 12"),
         ("P\u00a0 7", "P 7", "p 7"),
-        ("here:Ren\u00e9", "here:Rene\u0301"),
+        ("here:Ren\u00e9", "here:Rene\u0301", "here:Ren\u00e9\u200b"),
+        ("P-7", "P\u20117", "P-\u0667", "P\u00ad-7"),
+        ("S 1:7", "S  1:7", "S 1: 7.0"),
+        ("-7", "-7.0"),
     ],
 )
 def test_spellings_of_one_patient_id_are_one_patient(spellings: tuple[str, ...]) -> None:
-    rows = [row(f"{n}-{at}", patient=one.replace("7", f"7{n}").replace("12", f"12{n}").replace("Ren", f"R{n}n"))
-            for n in range(40) for at, one in enumerate(spellings)]  # fmt: skip
+    def numbered(one: str, n: int) -> str:
+        return re.sub("12|[7\u0667]|Ren", lambda found: f"{found[0]}{n}" if found[0] != "Ren" else f"R{n}n", one)
+
+    rows = [row(f"{n}-{at}", patient=numbered(one, n)) for n in range(40) for at, one in enumerate(spellings)]
     place: dict[str, set[str]] = {}
     for example in assign(rows):
         place.setdefault(example.id.split("-")[0], set()).add(example.split)

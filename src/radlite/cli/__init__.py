@@ -1,5 +1,6 @@
 """The command line: verbs only. Whatever is heavy is imported inside the verb that needs it."""
 
+import math
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import radlite
+from radlite.cli.batch import batch
 from radlite.cli.common import Corpus, Json, print_json, read_text
 from radlite.cli.data import data
 from radlite.cli.rads import rads
@@ -39,6 +41,7 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C does, they leave nothing half written and no process behind
         if (number := getattr(signal, name, None)) and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)
+    signal.signal(signal.SIGINT, _interrupt)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # those of libraries are for us; our own come as results and errors
@@ -61,6 +64,19 @@ def main() -> None:
 def _end(number: int, _frame: Any) -> None:
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """Ctrl-C, but a second one at once does not cut off what the first has begun to put in order."""
+    global _interrupted
+    if time.monotonic() - _interrupted > _PATIENCE:
+        _interrupted = time.monotonic()
+        raise KeyboardInterrupt
+
+
+_interrupted = -math.inf
+_PATIENCE = 5.0
+"""Seconds."""
 
 
 def _version(wanted: bool) -> None:
@@ -268,20 +284,17 @@ def read(
     questions = [(one.name, {name: given.get(name, "") for name in one.inputs}) for one in asked]
     for one, (_, inputs) in zip(asked, questions, strict=True):
         one.turns(inputs)
+    from radlite.reader import demand_fit
+    from radlite.runtime.engine import open_model
+    from radlite.serving import asking
+
     if model is None:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
-        model = _demonstration()
-    from radlite.manifest import tuned_base, tuned_wording
-    from radlite.reader import Reader, demand_fit
-    from radlite.runtime.engine import open_model
-
+        model = asking.demonstration()
     opened = open_model(model, context, threads, engine)
-    if opened.manifest is None and not any_model:
-        raise UserError(
-            f"{model} was not made by radlite, so it may not know the tasks; add --any-model to use it anyway."
-        )
-    made = opened.manifest or {}
-    reader = Reader(opened, "cue" if tuned_base(made) else "instruction", tuned=tuned_wording(made))
+    if not any_model:
+        asking.demand_ours(model, opened.manifest)
+    reader = asking.reader(opened)
     begun, readings = time.perf_counter(), {}
     for number, reading in reader.readings(questions):
         readings[number] = demand_fit(reading)
@@ -303,17 +316,17 @@ def read(
         raise typer.Exit(1)
 
 
+app.command()(batch)
+
+
 def _asked(names: str, given: dict[str, str]) -> list[Any]:
     """The tasks of a list; of `all`, those that fit the report and have all they need."""
-    from radlite.routing.detection import detect
+    from radlite.serving.asking import fitting
     from radlite.tasks import named
 
     if names.strip() != "all":
         return [named(name.strip()) for name in names.split(",") if name.strip()]
-    asked = [named(name) for name in detect(given["report"]).tasks]
-    asked += [
-        named(task) for task, text in (("radiology_qa", "question"), ("radiology_nli", "hypothesis")) if given[text]
-    ]
+    asked = [named(name) for name in fitting(given)]
     if not asked:
         raise UserError("No task fits this text; is it a radiology report? Name one with --task.")
     return asked
@@ -350,13 +363,3 @@ def _propose(source: str, text: str, as_json: bool) -> None:
         typer.echo(f"Ask them: radlite read {source} --task {','.join(found.tasks)}")
     else:
         typer.echo(f"Unclear what this is; choose with --task from: {', '.join(TASKS)}")
-
-
-def _demonstration() -> Path:
-    """The small GGUF that ships with the package."""
-    from importlib import resources
-
-    path = Path(str(resources.files("radlite") / "models" / "demonstration.gguf"))
-    if not path.is_file():
-        raise UserError("This installation has no demonstration model; name one with --model FILE.gguf.")
-    return path

@@ -241,7 +241,7 @@ def data_hints(corpus: Folder, as_json: Json = False) -> None:
         print_json(found)
         return
     for source, facts in found.items():
-        typer.echo(f"{source}: {facts['rows with a hint']:,} of {facts['rows']:,} rows have a hint")
+        typer.echo(f"{shown(source)}: {facts['rows with a hint']:,} of {facts['rows']:,} rows have a hint")
         for kind, one in facts["kinds"].items():
             such = shown(", ".join(one["pointers"][:3]))
             typer.echo(f"  {kind}: {one['hits']:,} in {one['rows']:,} rows, such as {such}")

@@ -70,7 +70,8 @@ def build(
         if absent := [tag for tag in hold_out if not any(tag in account["held"] for account in accounts.values())]:
             raise UserError(f"No row has the tag {absent[0]!r} that is to be held out; check its spelling.")
         _demand_some(accounts)
-        rows = spool.laid(room, [(name, account["pieces"]) for name, account in accounts.items()])
+        with told(room):
+            rows = spool.laid(room, [(name, account["pieces"]) for name, account in accounts.items()])
         split, removed = _split(rows, seed)
         return corpus.write_laid(
             out,
@@ -213,6 +214,7 @@ def _demand_some(accounts: Mapping[str, Mapping[str, Any]]) -> None:
         return
     told = [
         f"{name} has {account['rows']:,} rows, of which {account['rejected']:,} are malformed"
+        + "".join(f" (in {one['file']} line {one['line']}: {one['why']})" for one in account["malformed"][:1])
         + "".join(f", {number:,} left out ({reason})" for reason, number in sorted(account["dropped"].items()))
         for name, account in accounts.items()
     ]

@@ -120,10 +120,15 @@ def describe(folder: Path) -> dict[str, Any]:
         and files
         and all(_FILE.fullmatch(name) and isinstance(entry, dict) for name, entry in files.items())
         and isinstance(made.get("rows"), int)
-        and all(isinstance(made.get(part, {}), dict) for part in ("counts", "sources", "removed"))
+        and all(_mappings(made.get(part, {})) for part in ("counts", "sources", "removed"))
+        and all(isinstance(source.get("dropped", {}), dict) for source in made.get("sources", {}).values())
     ):
         raise UserError(f"{path} does not describe a corpus; make it again with radlite data build.")
     return made
+
+
+def _mappings(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
 
 
 def vacant(folder: Path) -> Path:
@@ -132,6 +137,8 @@ def vacant(folder: Path) -> Path:
     Raises `UserError` otherwise: what radlite did not make is never replaced.
     """
     folder = folder.resolve()
+    if shown(str(folder)) != str(folder):
+        raise UserError(f"{folder} has characters that cannot be shown; choose a folder of another name with --out.")
     if not folder.exists():
         return folder
     if not folder.is_dir():
@@ -264,7 +271,10 @@ def _read_part(folder: Path, task: str, split: str, entry: Mapping[str, Any]) ->
     path = folder / task / f"{split}.parquet"
     try:
         if sha256(path) != entry.get("sha256"):
-            raise UserError(f"{path} is damaged or was changed since the corpus was built; build the corpus again.")
+            raise UserError(
+                f"{path} is damaged or was changed since the corpus was built; build the corpus again, or wait if that "
+                "is being done."
+            )
         with pq.ParquetFile(path) as file:
             if file.schema_arrow != spool.schema(named(task)):
                 raise UserError(f"{path} was written by another version of radlite; build the corpus again.")

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from radlite.data.texts import folded
 from radlite.tasks import Example, named
 
 SPLITS = ("train", "validation", "test")
@@ -117,10 +117,10 @@ def person(patient: str) -> str:
     """The id of a patient in the one form of its spellings: a table may hold `0012`, another `12.0` (a spreadsheet's
     number), `P 7` with another blank, or an accented letter in two characters. Ids that become equal are kept together,
     which costs nothing but a little choice; ids held apart would leak."""
-    space, colon, own = unicodedata.normalize("NFKC", patient).casefold().rpartition(":")
-    own = " ".join(own.split())
-    if number := re.fullmatch(r"0*([0-9]+)(?:\.0*)?", own):
-        own = number[1]
+    space, colon, own = " ".join(folded(patient).split()).rpartition(":")
+    own = own.strip()
+    if number := re.fullmatch(r"(-?)0*([0-9]+)(?:\.0*)?", own):
+        own = "".join(number.groups())
     return f"{space.strip()}{colon}{own}"
 
 

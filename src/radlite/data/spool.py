@@ -92,7 +92,8 @@ def _shared(work: Iterator[tuple[Path, tuple[Example, ...]]], workers: int) -> N
             for future in running:
                 future.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # To the end of the pieces in hand: what a process writes later would outlive its folder.
+            pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 

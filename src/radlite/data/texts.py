@@ -29,10 +29,30 @@ def text_of(example: Example) -> str:
     return example.inputs[named(example.task).inputs[0]]
 
 
+def folded(text: str) -> str:
+    """The text in the one form of its spellings: Unicode's folded form without what is not seen, such as soft hyphens,
+    with one kind of digits and of hyphens."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_ALIKE)
+    return text.casefold()
+
+
+class _Alike(dict[int, int | str | None]):
+    """What a character is replaced by; filled as characters come."""
+
+    def __missing__(self, code: int) -> int | str | None:
+        kind = unicodedata.category(chr(code))
+        alike = {"Cf": None, "Nd": str(unicodedata.digit(chr(code), 0)), "Pd": "-"}.get(kind, code)
+        self[code] = alike
+        return alike
+
+
+_ALIKE = _Alike()
+
+
 def words(text: str) -> list[str]:
-    """Words and numbers in Unicode's folded form."""
-    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return re.findall(r"\w+", plain.casefold())
+    """Words and numbers in their folded form."""
+    return re.findall(r"\w+", folded(text))
 
 
 def key(said: Sequence[str]) -> bytes:

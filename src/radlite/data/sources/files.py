@@ -239,10 +239,12 @@ def read_parquet(
     path = find(folder, _names(name), expected)
     tally.read(path)
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as raw, pq.ParquetFile(raw) as file:
             _demand(file.schema_arrow.names, path, columns, expected)
+            with path.open("rb") as pages:
+                size = _rows_at_once(file, pages, columns)
             number = 0
-            for batch in file.iter_batches(_BATCH, columns=list(columns)):
+            for batch in file.iter_batches(size, columns=list(columns)):
                 for row in batch.to_pylist():
                     number += 1
                     tally.rows += 1
@@ -258,6 +260,33 @@ def read_parquet(
         with path.open("rb") as raw:
             kind = "" if raw.read(4) == b"PAR1" else _kind_of(path)
         raise UserError(f"{path} is {kind or 'damaged'} (expected {expected}); get it again.") from error
+
+
+def _rows_at_once(file: Any, raw: IO[bytes], columns: Sequence[str]) -> int:
+    """As many rows as keep a batch small even if each repeats the largest value of a dictionary, if there are any."""
+    most = 1.0
+    for group in (file.metadata.row_group(number) for number in range(file.num_row_groups)):
+        for part in (group.column(at) for at in range(group.num_columns)):
+            if part.path_in_schema.split(".")[0] in columns:
+                most = max(most, part.total_uncompressed_size / max(group.num_rows, 1), _dictionary_bytes(part, raw))
+    return max(1, min(_BATCH, int(16 * MAX_TEXT_BYTES / most)))
+
+
+def _dictionary_bytes(part: Any, raw: IO[bytes]) -> int:
+    """The size of a column's dictionary page unpacked, from its header; 0 if there is none.
+
+    The header is Thrift's compact form of the page's kind and its size, each a zigzag varint after a byte 0x15
+    (https://parquet.apache.org/docs/file-format/data-pages/).
+    """
+    if not part.has_dictionary_page or part.dictionary_page_offset is None:
+        return 0
+    raw.seek(part.dictionary_page_offset)
+    head, size = raw.read(8), 0
+    for at, byte in enumerate(head[3:]):
+        size |= (byte & 0x7F) << (7 * at)
+        if byte < 0x80:
+            break
+    return size >> 1
 
 
 def read_members(
