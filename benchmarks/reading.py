@@ -28,7 +28,7 @@ from typing import Any
 from radlite.chat import Renderer, Turn
 from radlite.data import sample
 from radlite.reader import turns
-from radlite.runtime import gguf, native, wheel
+from radlite.runtime import gguf, machine, native, wheel
 from radlite.runtime.model import Model, Request
 from radlite.tasks import SYSTEM, named
 
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--reports", type=int, default=20, help="panels and label tasks")
     parser.add_argument("--batches", type=int, default=2, help="batches of 16 reports with three tasks")
-    parser.add_argument("--threads", type=int, default=native.cores())
+    parser.add_argument("--threads", type=int, default=machine.cores())
     parser.add_argument("--systems", default="notebook,server,wheel,native")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)

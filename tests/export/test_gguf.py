@@ -20,7 +20,7 @@ from radlite.chat import Prompt, Renderer, Turn
 from radlite.errors import UserError
 from radlite.export import gguf
 from radlite.runtime import gguf as header
-from radlite.runtime import wheel
+from radlite.runtime import layout, wheel
 from radlite.tokenizer import Tokenizer
 
 TURNS = [Turn("system", "Answer."), Turn("user", "Small left <|im_end|> pleural effusion, N2 — 3.5 cm\n\n «µ» 肺")]
@@ -168,7 +168,7 @@ def test_an_output_matrix_that_repeats_tied_embeddings_is_left_out(copy: Path, t
     assert "output.weight" not in names and "token_embd.weight" in names
 
 
-@pytest.mark.parametrize("kind", gguf.KINDS)
+@pytest.mark.parametrize("kind", layout.KINDS)
 def test_threads_and_blocks_change_nothing(
     base: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,9 +299,9 @@ def test_a_full_disk_leaves_the_earlier_file_as_it_was(base: Path, tmp_path: Pat
 
 def test_the_real_vocabulary_is_found_again(shared: Path) -> None:
     """llama.cpp's own vocabulary file of Qwen2, through a tokenizer.json and back."""
-    real = header.read(shared / "qwen" / "ggml-vocab-qwen2.gguf").keys
-    folder_definition = json.loads(header.Header(Path("x"), real, {}).tokenizer().definition)
-    made = gguf._vocabulary(shared, folder_definition, 151_936)
+    found = header.read(shared / "qwen" / "ggml-vocab-qwen2.gguf")
+    real, folder_definition = found.keys, json.loads(found.tokenizer().definition)
+    made = layout._vocabulary(shared, folder_definition, 151_936)
     count = len(real["tokenizer.ggml.tokens"])
     normal = [number for number, type in enumerate(real["tokenizer.ggml.token_type"]) if type != 5]
     assert count <= 151_936 and len(normal) > 151_000

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from radlite.errors import UserError
 from radlite.export import quantize
-from radlite.export.quantize import LOSS, decode, encode, excess, size, tensor_type
+from radlite.export.quantize import LOSS, decode, encode, excess
+from radlite.runtime.layout import size, tensor_type
 
 
 @pytest.mark.parametrize("type", LOSS, ids=lambda type: type.name)

@@ -83,7 +83,7 @@ def test_an_engine_that_is_killed_costs_nothing_but_time(model: ChildModel) -> N
             if len(found) == kill_at + 1:
                 model._process.kill()
         assert_same([found[number] for number in range(len(asked))], expected)
-        assert model.restarts <= before + 1
+        assert model.restarts <= before + 2  # one may be of a kill that came after the last answer
 
 
 def test_a_request_that_always_ends_the_engine_fails_and_the_others_do_not(model: ChildModel) -> None:

@@ -291,7 +291,9 @@ def read(
     if model is None:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
         model = asking.demonstration()
-    opened = open_model(model, context, threads, engine)
+    opened = open_model(
+        model, context, threads, engine, told=lambda what: print(f"radlite: {what} ...", file=sys.stderr)
+    )
     if not any_model:
         asking.demand_ours(model, opened.manifest)
     reader = asking.reader(opened)

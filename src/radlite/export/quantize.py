@@ -1,38 +1,20 @@
-"""Numbers to a GGUF's tensor types, and which type each tensor of a model gets."""
+"""Numbers to a GGUF's tensor types and back, and how large an error each may make."""
 
 import ctypes
 import functools
 import importlib
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
-from gguf import LlamaFileType as FileType
 from numpy.typing import NDArray
 
 from radlite.errors import UserError
 from radlite.export.weights import Array
+from radlite.runtime.layout import FLOATS, size
 
-KINDS: Final = {
-    "F32": (FileType.ALL_F32, Type.F32),
-    "F16": (FileType.MOSTLY_F16, Type.F16),
-    "BF16": (FileType.MOSTLY_BF16, Type.BF16),
-    "Q8_0": (FileType.MOSTLY_Q8_0, Type.Q8_0),
-    "Q6_K": (FileType.MOSTLY_Q6_K, Type.Q6_K),
-    "Q5_K_M": (FileType.MOSTLY_Q5_K_M, Type.Q5_K),
-    "Q4_K_M": (FileType.MOSTLY_Q4_K_M, Type.Q4_K),
-    "Q4_K_S": (FileType.MOSTLY_Q4_K_S, Type.Q4_K),
-    "IQ4_XS": (FileType.MOSTLY_IQ4_XS, Type.IQ4_XS),
-}
-"""Kind of file: llama.cpp's number for it, and the type of most of its matrices."""
-
-FLOATS: Final = (Type.F32, Type.F16, Type.BF16)
-
-# What llama.cpp takes where the columns are no multiple of a block of 256.
-_NARROW = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0, Type.IQ4_XS: Type.IQ4_NL}
 # Types that the `gguf` package encodes itself; the others are left to the engine's library.
 _OWN = {Type.Q8_0, Type.Q5_0, Type.Q5_1}
 
@@ -47,50 +29,6 @@ LOSS: Final = {
 }  # fmt: skip
 _QUANTUM = 2.0**-25
 """Half the step between the smallest numbers of half precision."""
-
-
-def tensor_type(name: str, columns: int, kind: str, layers: int, group: int, tied: bool) -> Type:
-    """The type of GGUF tensor `name` in a file of `kind`, as llama.cpp's `llama-quant.cpp` chooses it for Qwen.
-
-    `columns` is the row length, `group` the query heads that share a key head, `tied` whether the embeddings are the
-    output matrix too. Vectors stay in float32.
-    """
-    default = KINDS[kind][1]
-    if not name.endswith(".weight") or name.endswith("_norm.weight"):
-        return Type.F32
-    return default if default in FLOATS else _fitting(_mixed(name, columns, kind, layers, group, tied), columns)
-
-
-def _mixed(name: str, columns: int, kind: str, layers: int, group: int, tied: bool) -> Type:
-    """The mixture: more bits for the output, and for values and `ffn_down` of the first, the last, and some layers."""
-    default = KINDS[kind][1]
-    if name == "output.weight" or (tied and name == "token_embd.weight"):
-        return Type.Q8_0 if columns % gguf.GGML_QUANT_SIZES[default][0] or default == Type.Q8_0 else Type.Q6_K
-    part = re.fullmatch(r"blk\.(\d+)\.(attn_v|ffn_down)\.weight", name)
-    if not part:
-        return default
-    layer, value = int(part[1]), part[2] == "attn_v"
-    eighth = layers // 8
-    if kind in ("Q4_K_M", "Q5_K_M"):
-        more = layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
-        return Type.Q6_K if more else default
-    if kind == "Q4_K_S":
-        return Type.Q5_K if layer < (4 if value else eighth) else default
-    if kind == "IQ4_XS":
-        return Type.Q5_K if (group >= 4 if value else layer < eighth) else default
-    return default
-
-
-def _fitting(type: Type, columns: int) -> Type:
-    if columns % gguf.GGML_QUANT_SIZES[type][0]:
-        type = _NARROW.get(type, Type.F16)
-    return Type.F16 if columns % gguf.GGML_QUANT_SIZES[type][0] else type
-
-
-def size(rows: int, columns: int, type: Type) -> int:
-    """Bytes of a (rows, columns) matrix in `type`."""
-    block, stored = gguf.GGML_QUANT_SIZES[type]
-    return rows * columns // int(block) * int(stored)
 
 
 def encode(values: Array, type: Type) -> NDArray[np.uint8]:

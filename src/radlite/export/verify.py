@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -240,7 +240,7 @@ def _prompts(found: header.Header, folder: Path, probes: Sequence[Example]) -> C
         template = str(found.keys.get("tokenizer.chat_template"))
         bare = {key: value for key, value in found.keys.items() if key != "tokenizer.huggingface.json"}
         ours = Renderer.from_folder(folder)
-        theirs = [found.renderer(), Renderer(header.Header(found.path, bare, found.tensors).tokenizer(), template)]
+        theirs = [found.renderer(), Renderer(replace(found, keys=bare).tokenizer(), template)]
         equal = sum(all(_prompt(other, probe) == _prompt(ours, probe) for other in theirs) for probe in probes)
         marks = ours.prompt([Turn("user", _PROBE)])
         odd = all(other.prompt([Turn("user", _PROBE)]) == marks for other in theirs)

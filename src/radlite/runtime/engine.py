@@ -1,6 +1,7 @@
 """Which engine reads a GGUF file: the native one where it is installed, else the wheel."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,18 +16,19 @@ def open_model(
     threads: int | None = None,
     engine: str = "auto",
     remembered: int = 8,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Any:
     """Load a GGUF file: a `NativeModel` or a `WheelModel`, which give the same answers.
 
     `remembered` is how many reports the native engine keeps for a second question; 0 makes every call independent of
-    those before it. Raises `UserError` for an unknown engine and as the engines do.
+    those before it. `told` is told what takes long. Raises `UserError` for an unknown engine and as the engines do.
     """
     if engine not in get_args(Engine):
         raise UserError(f"There is no engine {engine!r}; choose from {', '.join(get_args(Engine))}.")
     if engine == "native" or (engine == "auto" and importlib.util.find_spec("llama_cpp")):
         from radlite.runtime import native
 
-        return native.open_model(path, context_tokens, threads, remembered=remembered)
+        return native.open_model(path, context_tokens, threads, remembered=remembered, told=told)
     from radlite.runtime import wheel
 
     return wheel.open_model(path, context_tokens, threads)

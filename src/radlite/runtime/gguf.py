@@ -24,11 +24,13 @@ _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 
 @dataclass(frozen=True)
 class Header:
-    """A GGUF's keys and values, and its tensors' names with their shapes, innermost dimension first."""
+    """A GGUF's keys and values, its tensors' names with their shapes, innermost dimension first, and their types."""
 
     path: Path
     keys: dict[str, Any]
     tensors: dict[str, tuple[int, ...]]
+    types: dict[str, int]
+    """Names to the numbers of `gguf.GGMLQuantizationType`."""
 
     @property
     def manifest(self) -> dict[str, Any] | None:
@@ -46,6 +48,10 @@ class Header:
         if not isinstance(length, int) or length < 1:
             raise UserError(f"{self.path} does not say its context length; export or download the model again.")
         return length
+
+    def size(self, name: str) -> int:
+        """Bytes of the data of the tensor `name`."""
+        return _bytes(self.tensors[name], self.types[name])
 
     def renderer(self) -> Renderer:
         """The model's own tokenizer and chat template."""
@@ -105,18 +111,20 @@ def _header(path: Path, data: mmap.mmap) -> Header:
     take, offset = _reader(data, 24)
     keys = {take(_STRING): take(take(4)) for _ in range(key_count)}
     tensors: dict[str, tuple[int, ...]] = {}
+    types: dict[str, int] = {}
     end = 0
     for _ in range(tensor_count):
         name = take(_STRING)
         tensors[name] = tuple(take(10) for _ in range(take(4)))
-        end = max(end, _bytes(tensors[name], take(4)) + take(10))
+        types[name] = take(4)
+        end = max(end, _bytes(tensors[name], types[name]) + take(10))
     alignment = int(keys.get("general.alignment", 32)) or 1
     start = -(-offset() // alignment) * alignment
     if tensors and start + end > len(data):
         raise UserError(
             f"{path} is cut short ({len(data):,} of {start + end:,} bytes); export or download the model again."
         )
-    return Header(path, keys, tensors)
+    return Header(path, keys, tensors, types)
 
 
 def _bytes(shape: tuple[int, ...], kind: int) -> int:

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from radlite.chat import Prompt, Renderer, Turn
 from radlite.errors import UserError
 from radlite.files import atomic
-from radlite.runtime import gguf
+from radlite.runtime import gguf, memory
 from radlite.runtime.answer import Answer, Beginning
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, never
+from radlite.runtime.tuning import Settings, settings
 from radlite.tasks import SYSTEM
 
 _BATCH: Final = 512
@@ -46,28 +47,34 @@ def open_model(
     path: Path,
     context_tokens: int | None = None,
     threads: int | None = None,
-    repack: bool = False,
     remembered: int = 8,
     guesses: bool = True,
     cells: int | None = None,
     save_after: float = 0.25,
+    chosen: Settings | None = None,
+    told: Callable[[str], None] = lambda _: None,
 ) -> "NativeModel":
     """Load a GGUF file: its weights, tokenizer and chat template.
 
-    `context_tokens` is the model's own up to `DEFAULT_CONTEXT` unless given. `repack` copies the weights into the form
-    of llama.cpp's older kernels, `remembered` is how many reports stay in memory for a second question, `guesses`
-    whether ids are guessed ahead where that pays, `cells` how many tokens of all reports together have room: twice the
-    context unless given. The state of the system prompt is saved beside the file, if the folder can be written and
-    computing it took longer than `save_after` seconds.
+    `context_tokens` is the model's own up to `DEFAULT_CONTEXT` unless given. Without `threads` or `chosen` the settings
+    are those that `tuning` measured or measures now, of which `told` is told. `remembered` is how many reports stay in
+    memory for a second question, `guesses` whether ids are guessed ahead where that pays, `cells` how many tokens of
+    all reports together have room: twice the context unless given. The state of the system prompt is saved beside the
+    file, if the folder can be written and computing it took longer than `save_after` seconds.
 
-    Raises `UserError` if the file cannot be used, has less context than asked for, or if llama-cpp-python is missing.
+    Raises `UserError` if the file cannot be used, has less context than asked for, needs more memory than there is, or
+    if llama-cpp-python is missing.
     """
+    _library()
     header = gguf.read(path)
     context = context_tokens or min(header.context_tokens, DEFAULT_CONTEXT)
     if context > header.context_tokens:
         raise UserError(f"{path} was trained for {header.context_tokens:,} tokens of context; ask for no more.")
     renderer = header.renderer()
-    cache = _Cache(path, max(cells or 2 * context, context), threads or cores(), repack)
+    room = max(cells or 2 * context, context)
+    memory.demand(header, room, rows=_SEQUENCES)
+    best = chosen or (Settings(threads) if threads else settings(header, told))
+    cache = Cache(path, room, best)
     model = NativeModel(path.stem, cache, renderer, context, header.manifest, remembered, guesses)
     try:
         model.next_log_probabilities(Prompt((renderer.end_id,), ""), 1)
@@ -82,11 +89,6 @@ def _beginning(renderer: Renderer) -> tuple[int, ...]:
     """What all prompts begin with: the system turn, up to the first report."""
     one, other = (renderer.prompt([Turn("system", SYSTEM), Turn("user", text)]).ids for text in ("A", "b"))
     return one[: _common(one, other)]
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Saved:
@@ -138,24 +140,24 @@ class _Token:
     """Who wants the logits after it."""
 
 
-class _Cache:
+class Cache:
     """llama.cpp's model and context: tokens of several sequences, each in cells that sequences may share."""
 
-    def __init__(self, path: Path, cells: int, threads: int, repack: bool) -> None:
+    def __init__(self, path: Path, cells: int, chosen: Settings) -> None:
         llama = _library()
         parameters = llama.llama_model_default_params()
-        parameters.use_extra_bufts = repack
+        parameters.use_extra_bufts = chosen.repack
         self._model = llama.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self._model:
             raise UserError(
                 f"llama.cpp cannot load {path}: it is damaged or needs more memory; get it again or use a smaller one."
             )
-        settings = llama.llama_context_default_params()
-        settings.n_ctx, settings.n_batch, settings.n_ubatch = cells, _BATCH, _BATCH
-        settings.n_seq_max, settings.kv_unified = _SEQUENCES, True
-        settings.n_threads = settings.n_threads_batch = threads
-        settings.no_perf = True
-        self._context = llama.llama_init_from_model(self._model, settings)
+        options = llama.llama_context_default_params()
+        options.n_ctx, options.n_batch, options.n_ubatch = cells, _BATCH, chosen.ubatch
+        options.n_seq_max, options.kv_unified = _SEQUENCES, True
+        options.n_threads = options.n_threads_batch = chosen.threads
+        options.no_perf = True
+        self._context = llama.llama_init_from_model(self._model, options)
         if not self._context:
             llama.llama_model_free(self._model)
             raise UserError(f"{path} needs more memory than there is; use a smaller model or less --context.")
@@ -195,6 +197,15 @@ class _Cache:
                 logits = np.ctypeslib.as_array(row, (self.size,))
                 for answer, beginning in token.rows:
                     answer.tell(beginning, logits)
+
+    def time(self, ids: Sequence[int], times: int = 1) -> float:
+        """Seconds that it takes to read the ids, at most `_BATCH`, so many times one after the other."""
+        begun = time.perf_counter()
+        for number in range(times):
+            self.read([_Token(one, number * len(ids) + at, [0]) for at, one in enumerate(ids)])
+        taken = time.perf_counter() - begun
+        self.cut(0, 0)
+        return taken
 
     def copy(self, source: int, to: int, count: int) -> None:
         """Let the sequence `to`, which is empty, share the first `count` tokens of `source`."""
@@ -277,7 +288,7 @@ class NativeModel:
     def __init__(
         self,
         name: str,
-        cache: _Cache,
+        cache: Cache,
         renderer: Renderer,
         context_tokens: int,
         manifest: dict[str, Any] | None,
@@ -348,7 +359,7 @@ class NativeModel:
                 self._caches.pop().close()
 
     @property
-    def _cache(self) -> _Cache:
+    def _cache(self) -> Cache:
         if not self._caches:
             raise RuntimeError("the model is closed")
         return self._caches[0]

@@ -1,0 +1,164 @@
+"""A GGUF of a real model's shape with random weights, so that a machine can be judged before anything is trained.
+
+It has the sizes, types and vocabulary rows of the real file, so memory and speed are true; what it answers is noise.
+"""
+
+import math
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Type
+from numpy.typing import NDArray
+
+from radlite import manifest
+from radlite.chat import Renderer
+from radlite.errors import UserError
+from radlite.files import atomic
+from radlite.runtime import gguf as header
+from radlite.runtime import layout
+
+_COMMON: Final = {
+    "vocab_size": 151_936,
+    "head_dim": 128,
+    "num_hidden_layers": 36,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1e6,
+    "tie_word_embeddings": True,
+}
+_QWEN2: Final = _COMMON | {
+    "architectures": ["Qwen2ForCausalLM"],
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32_768,
+}
+_QWEN3: Final = _COMMON | {
+    "architectures": ["Qwen3ForCausalLM"],
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 40_960,
+}
+SHAPES: Final[dict[str, dict[str, Any]]] = {
+    "qwen2.5-0.5b": _QWEN2 | {
+        "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+        "head_dim": 64,
+    },
+    "qwen2.5-3b": _QWEN2 | {"hidden_size": 2048, "intermediate_size": 11_008, "num_attention_heads": 16},
+    "qwen3-0.6b": _QWEN3 | {
+        "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
+    },
+    "qwen3-4b": _QWEN3 | {"hidden_size": 2560, "intermediate_size": 9728, "num_attention_heads": 32},
+}  # fmt: skip
+"""What config.json says of Qwen2.5-0.5B-Instruct, Qwen2.5-3B-Instruct, Qwen3-0.6B and Qwen3-4B."""
+
+# Where a block has its half-precision numbers, as multiples of its scale: (offset in bytes, multiple). A second one
+# shifts the block so that its mean is zero. The rest of a block may be any bytes. From ggml-common.h.
+_HALVES: Final[dict[Type, tuple[tuple[int, float], ...]]] = {
+    Type.Q8_0: ((0, 1),),
+    Type.Q6_K: ((208, 1),),
+    Type.Q5_K: ((0, 1), (2, 15.5)),
+    Type.Q4_K: ((0, 1), (2, 7.5)),
+    Type.IQ4_XS: ((0, 1),),
+    Type.IQ4_NL: ((0, 1),),
+    Type.Q5_1: ((0, 1), (2, -15.5)),
+    Type.Q5_0: ((0, 1),),
+}
+# Floating-point types, as integers: width in bytes, bits of the exponent's field, its place and its bias.
+_EXPONENT: Final[dict[Type, tuple[int, int, int, int]]] = {
+    Type.F32: (4, 0x7F800000, 23, 127),
+    Type.F16: (2, 0x7C00, 10, 15),
+    Type.BF16: (2, 0x7F80, 7, 127),
+}
+_PIECE: Final = 1 << 24
+"""About as many bytes are made and written at once."""
+
+
+def write(
+    name: str,
+    path: Path,
+    quantization: str = "Q4_K_M",
+    layers: int | None = None,
+    seed: int = 0,
+    vocabulary: Path | None = None,
+) -> Path:
+    """Write a GGUF of shape `name`, one of `SHAPES`, with random weights, and return its path.
+
+    `layers` cuts the model to its first layers. `vocabulary`, a GGUF or a model folder, gives tokenizer and chat
+    template; without it they are those of the tiny base of the family, whose ids fill a part of the rows. The weights
+    depend on `seed` alone. Memory: some 50 MB beside the vocabulary. The file appears whole or not at all. Raises
+    `UserError` for a name, kind or number of layers that there is not, another vocabulary than Qwen's, a full disk.
+    """
+    layout.demand_kind(quantization)
+    config = _config(name, layers)
+    source = vocabulary or _tiny(name)
+    renderer = Renderer.from_folder(source) if source.is_dir() else header.read(source).renderer()
+    shapes = dict(layout.tensors(config).values())
+    types = layout.types(shapes, quantization, config)
+    made = manifest.describe(
+        "gguf", quantization=quantization, weights="random", shape=name, layers=config["num_hidden_layers"], seed=seed
+    )
+    keys = layout.about(f"{name}-random", quantization, made) | layout.keys(config, renderer, source)
+    random = np.random.Generator(np.random.SFC64(seed))
+    with atomic(path) as part:
+        layout.write_head(part, keys, shapes, types)
+        with part.open("ab") as file:
+            for tensor, shape in shapes.items():
+                file.write(bytes(-file.tell() % layout.ALIGNMENT))
+                for data in _values(tensor, shape, types[tensor], random):
+                    file.write(data.data)
+            file.write(bytes(-file.tell() % layout.ALIGNMENT))
+    return path
+
+
+def _config(name: str, layers: int | None) -> dict[str, Any]:
+    if name not in SHAPES:
+        raise UserError(f"There is no shape called {name!r}; choose from {', '.join(SHAPES)}.")
+    whole = SHAPES[name]["num_hidden_layers"]
+    if layers is not None and not 1 <= layers <= whole:
+        raise UserError(f"{name} has {whole} layers, so it cannot be cut to {layers}; ask for 1 to {whole}.")
+    return SHAPES[name] | {"num_hidden_layers": layers or whole}
+
+
+def _tiny(name: str) -> Path:
+    """The tiny base of the family, which ships with the package."""
+    return Path(str(resources.files("radlite") / "models" / f"tiny-{name.partition('-')[0]}"))
+
+
+def _values(
+    tensor: str, shape: tuple[int, ...], type: Type, random: np.random.Generator
+) -> Iterator[NDArray[np.generic]]:
+    """The data of a tensor, in pieces. Norms are one, so that with matrices that keep length nothing grows or dies."""
+    if tensor.endswith("_norm.weight"):
+        yield np.ones(shape, "<f4")
+    else:
+        yield from _random(math.prod(shape), type, shape[-1] ** -0.5, random)
+
+
+def _random(count: int, type: Type, deviation: float, random: np.random.Generator) -> Iterator[NDArray[np.generic]]:
+    """`count` random numbers of standard deviation `deviation` in `type`, in pieces."""
+    block, stored = (int(number) for number in gguf.GGML_QUANT_SIZES[type])
+    left = count // block
+    while left:
+        blocks = min(left, _PIECE // stored)
+        data = random.integers(0, 1 << 64, -(-blocks * stored // 8), np.uint64).view(np.uint8)[: blocks * stored]
+        yield _scaled(data.reshape(blocks, stored), type, deviation)
+        left -= blocks
+
+
+def _scaled(data: NDArray[np.uint8], type: Type, deviation: float) -> NDArray[np.generic]:
+    """Random bytes, (blocks, bytes), made numbers of standard deviation `deviation`, in place."""
+    if type in _EXPONENT:
+        width, field, place, bias = _EXPONENT[type]
+        values = data.view(f"<u{width}")
+        values &= values.dtype.type(~field & (1 << 8 * width) - 1)
+        values |= values.dtype.type(bias + round(math.log2(deviation / 1.5)) << place)  # 1.5: of numbers in 1..2
+        return values
+    _set_scale(data, type, 1)
+    _set_scale(data, type, deviation / float(np.std(gguf.dequantize(data[:4096], type))))
+    return data
+
+
+def _set_scale(data: NDArray[np.uint8], type: Type, scale: float) -> None:
+    for offset, multiple in _HALVES[type]:
+        data[:, offset : offset + 2].view("<f2")[:] = multiple * scale

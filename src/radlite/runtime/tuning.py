@@ -1,0 +1,152 @@
+"""How the native engine is set on this machine for a model: measured once, stored, never slower than the defaults."""
+
+import contextlib
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
+
+from radlite.errors import UserError
+from radlite.files import read_json, write_json
+from radlite.manifest import text_hash
+from radlite.runtime import machine
+from radlite.runtime.gguf import Header
+
+_WORTH: Final = 200 << 20
+"""Smaller files are read so fast that measuring would take longer than it saves."""
+_SECONDS: Final = 20.0
+_PROMPT: Final = 128
+_WRITTEN: Final = 6
+_REPORT, _ANSWER = 350, 90
+"""Tokens read and steps of writing of a panel, by which settings are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the native engine is set."""
+
+    threads: int
+    repack: bool = False
+    """Whether weights are copied into the form of llama.cpp's older kernels."""
+    ubatch: int = 512
+    """Tokens that are computed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Settings, and how fast they were: tokens a second of a prompt, and of one answer alone."""
+
+    settings: Settings
+    reading: float
+    writing: float
+
+    @property
+    def seconds(self) -> float:
+        """What a panel would take."""
+        return _REPORT / self.reading + _ANSWER / self.writing
+
+
+def default() -> Settings:
+    """What is taken where nothing was measured."""
+    return Settings(machine.cores())
+
+
+def settings(header: Header, told: Callable[[str], None] = lambda _: None) -> Settings:
+    """The settings for a model on this machine: those stored, else measured now, which `told` is told; for small files
+    the defaults."""
+    if header.path.stat().st_size < _WORTH:
+        return default()
+    if found := stored(header):
+        return found[0].settings
+    told(f"measuring once how {header.path.name} runs best on this machine, at most {_SECONDS:.0f} s")
+    return measure(header)[0].settings
+
+
+def stored(header: Header) -> list[Trial]:
+    """The trials of an earlier measurement, the best first; none if there was none."""
+    try:
+        found = read_json(_place(), "tuning file").get(_key(header), [])
+        return [Trial(Settings(**one["settings"]), one["reading"], one["writing"]) for one in found]
+    except (UserError, TypeError, KeyError, AttributeError):
+        return []
+
+
+def measure(header: Header, seconds: float = _SECONDS) -> list[Trial]:
+    """Try settings, the defaults first, until the time is over, and store what came out; the best first.
+
+    Each is tried in a process of its own: some kernels end it on some CPUs. What cannot be tried is left out.
+    """
+    cores, begun = machine.cores(), time.perf_counter()
+    wanted = [Settings(cores), Settings(cores, repack=True), Settings(cores, ubatch=256)]
+    wanted += [Settings(threads) for threads in {max(1, cores // 2), max(1, cores - 1)} - {cores}]
+    found: list[Trial] = []
+    for one in wanted:
+        left = seconds - (time.perf_counter() - begun)
+        if found and left < 1.5 * (time.perf_counter() - begun) / len(found):
+            break
+        if trial := _tried(header.path, one, left if found else 60.0):
+            found.append(trial)
+    if not found:
+        return [Trial(default(), 0.0, 0.0)]
+    # Another setting has to be better than noise.
+    found.sort(key=lambda trial: trial.seconds * (1.0 if trial.settings == wanted[0] else 1.05))
+    _store(header, found)
+    return found
+
+
+def _tried(path: Path, one: Settings, seconds: float) -> Trial | None:
+    spawn = multiprocessing.get_context("spawn")
+    pipe, other = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_try, args=(other, path, one), daemon=True)
+    process.start()
+    other.close()
+    try:
+        if pipe.poll(max(seconds, 1.0)):
+            return Trial(one, *pipe.recv())
+    except (EOFError, OSError):
+        return None
+    finally:
+        process.kill()
+        process.join()
+        pipe.close()
+    return None
+
+
+def _try(pipe: Connection, path: Path, one: Settings) -> None:
+    """In the process: measure, warmed up, and take the better of two."""
+    from radlite.runtime import native
+
+    with contextlib.suppress(UserError, RuntimeError), contextlib.closing(native.Cache(path, 1024, one)) as cache:
+        ids = [number % 50 + 3 for number in range(_PROMPT)]
+        cache.time(ids[:8])
+        reading = min(cache.time(ids) for _ in range(2))
+        writing = min(cache.time(ids[:1], times=_WRITTEN) for _ in range(2))
+        pipe.send((_PROMPT / reading, _WRITTEN / writing))
+
+
+def _place() -> Path:
+    """Where measurements are stored, for this user."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or str(Path.home() / ".cache")
+    return Path(base) / "radlite" / "tuning.json"
+
+
+def _key(header: Header) -> str:
+    """Of the machine, the library, and what the model's speed depends on: its shape and the types of its weights."""
+    import importlib.metadata
+
+    shape = [header.keys.get(f"general.{key}") for key in ("architecture", "file_type")] + sorted(
+        header.tensors.items()
+    )
+    return text_hash([machine.describe().key, importlib.metadata.version("llama-cpp-python"), shape])
+
+
+def _store(header: Header, found: list[Trial]) -> None:
+    place, before = _place(), dict[str, Any]()
+    with contextlib.suppress(UserError):
+        before = read_json(place, "tuning file")
+    with contextlib.suppress(UserError):  # a place that cannot be written costs a measurement next time
+        write_json(place, {**before, _key(header): [asdict(trial) for trial in found]})

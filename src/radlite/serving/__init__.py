@@ -1,0 +1,1 @@
+"""Reports as they come in a hospital: whole tables of them."""

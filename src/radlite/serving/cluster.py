@@ -1,0 +1,105 @@
+"""Engines on a Ray cluster: Ray Data hands out batches; this process alone keeps the journal."""
+
+import itertools
+import json
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from radlite.errors import UserError
+from radlite.files import sha256
+from radlite.serving.engines import Batch, Engine, answers
+from radlite.serving.journal import Entry
+
+_ROUND: Final = 16
+"""Batches for each engine that are given to Ray at once, as it takes no open end; engines are opened for each round."""
+
+
+def ask(engine: Engine, workers: int, address: str, work: Iterable[Batch], add: Callable[[Entry], None]) -> None:
+    """Have `work` answered by as many engines on the cluster, which share its cores unless threads are named.
+
+    What a node that is lost had in hand is asked again elsewhere; answers that come twice are for `add` to refuse.
+    Every node needs radlite and the same model file at the same place. Raises `UserError` if there is no cluster, if
+    an engine cannot be opened there, or if the cluster ends.
+    """
+    ray = _library()
+    try:
+        _connect(ray, address)
+        threads = engine.threads or _threads(ray, workers)
+        engine, digest, coming = replace(engine, threads=threads), sha256(engine.path), iter(work)
+        while batches := list(itertools.islice(coming, _ROUND * workers)):
+            for entry in _round(ray, engine, digest, workers, batches):
+                add(entry)
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise UserError(
+            f"The Ray cluster at {address} cannot be reached or came to an end ({type(error).__name__}); what was "
+            "answered is kept: start it, then run the same again."
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+def _library() -> Any:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is loaded: it reads this once
+    try:
+        import ray
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise UserError("Working on a cluster needs Ray; install it with: pip install 'radlite[ray]'.") from error
+    return ray
+
+
+def _connect(ray: Any, address: str) -> None:
+    # A cluster of this machine alone keeps to the loopback device: reports go through its ports.
+    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
+    ray.init(address, log_to_driver=False, logging_level="error", **own)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _threads(ray: Any, workers: int) -> int:
+    """CPU threads for each engine, so that all find room, each on one node."""
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return max(1, min(sum(cores) // workers, max(cores, default=1)))
+
+
+def _round(ray: Any, engine: Engine, digest: str, workers: int, batches: list[Batch]) -> Iterator[Entry]:
+    # As bytes: what Ray cannot make a column of, it quotes in its log.
+    items = [{"batch": pickle.dumps(batch)} for batch in batches]
+    data = ray.data.from_items(items, override_num_blocks=len(items))
+    answered = data.map_batches(
+        _Worker,
+        fn_constructor_args=(engine, digest),
+        batch_size=1,
+        num_cpus=engine.threads,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
+    )
+    for row in answered.iter_rows():
+        entry = json.loads(row["entry"])
+        if "wrong" in entry:
+            raise UserError(entry["wrong"])
+        yield entry
+
+
+class _Worker:
+    """An engine on a node of the cluster."""
+
+    def __init__(self, engine: Engine, digest: str) -> None:
+        self.wrong = ""
+        try:
+            if not engine.path.is_file() or sha256(engine.path) != digest:
+                raise UserError(f"A node of the cluster has not the same model at {engine.path}; copy it there.")
+            self.reader = engine.open()
+        except UserError as error:  # told as a result: Ray would open the engine again and again
+            self.wrong = str(error)
+
+    def __call__(self, batches: dict[str, Any]) -> dict[str, list[str]]:
+        if self.wrong:
+            return {"entry": [json.dumps({"wrong": self.wrong})]}
+        asked = [pickle.loads(batch) for batch in batches["batch"]]
+        return {"entry": [json.dumps(entry) for batch in asked for entry in answers(self.reader, batch)]}
