@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -94,6 +95,24 @@ def total(root: Path = Path("/")) -> int | None:
     if (root / "proc/meminfo").is_file():
         return min([_fields(root / "proc/meminfo")["MemTotal:"] << 10, *(limit for limit, _ in _limits(root))])
     return _elsewhere(whole=True)
+
+
+def peak(root: Path = Path("/")) -> int | None:
+    """Bytes that this process had resident at most so far, pages of the model's file included; None where unknown."""
+    if (status := root / "proc/self/status").is_file():
+        # Not from getrusage, which on Linux begins with what the parent had resident.
+        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text("utf-8", errors="replace"), re.MULTILINE)
+        return int(found[1]) << 10 if found else None
+    if sys.platform == "win32":
+        # PROCESS_MEMORY_COUNTERS: two numbers of 4 bytes, then the peak of the working set.
+        counters = (ctypes.c_uint64 * 9)(72)
+        kernel = ctypes.windll.kernel32
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        process = ctypes.c_void_p(kernel.GetCurrentProcess())
+        return int(counters[1]) if kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), 72) else None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def cgroups(controller: str, root: Path = Path("/")) -> Iterator[Path]:

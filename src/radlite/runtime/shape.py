@@ -20,6 +20,7 @@ from radlite.errors import UserError
 from radlite.files import atomic
 from radlite.runtime import gguf as header
 from radlite.runtime import layout
+from radlite.runtime.gguf import Header
 
 _COMMON: Final = {
     "vocab_size": 151_936,
@@ -89,16 +90,7 @@ def write(
     depend on `seed` alone. Memory: some 50 MB beside the vocabulary. The file appears whole or not at all. Raises
     `UserError` for a name, kind or number of layers that there is not, another vocabulary than Qwen's, a full disk.
     """
-    layout.demand_kind(quantization)
-    config = _config(name, layers)
-    source = vocabulary or _tiny(name)
-    renderer = Renderer.from_folder(source) if source.is_dir() else header.read(source).renderer()
-    shapes = dict(layout.tensors(config).values())
-    types = layout.types(shapes, quantization, config)
-    made = manifest.describe(
-        "gguf", quantization=quantization, weights="random", shape=name, layers=config["num_hidden_layers"], seed=seed
-    )
-    keys = layout.about(f"{name}-random", quantization, made) | layout.keys(config, renderer, source)
+    keys, shapes, types = _plan(name, quantization, layers, seed, vocabulary)
     random = np.random.Generator(np.random.SFC64(seed))
     with atomic(path) as part:
         layout.write_head(part, keys, shapes, types)
@@ -109,6 +101,43 @@ def write(
                     file.write(data.data)
             file.write(bytes(-file.tell() % layout.ALIGNMENT))
     return path
+
+
+def plan(
+    name: str,
+    path: Path,
+    quantization: str = "Q4_K_M",
+    layers: int | None = None,
+    seed: int = 0,
+    vocabulary: Path | None = None,
+) -> Header:
+    """What the header of the file that `write` makes would say, to know its needs before it is written.
+
+    Raises `UserError` as `write` does.
+    """
+    keys, shapes, types = _plan(name, quantization, layers, seed, vocabulary)
+    return Header(
+        path,
+        keys,
+        {tensor: shape[::-1] for tensor, shape in shapes.items()},
+        {tensor: int(type) for tensor, type in types.items()},
+    )
+
+
+def _plan(
+    name: str, quantization: str, layers: int | None, seed: int, vocabulary: Path | None
+) -> tuple[dict[str, Any], dict[str, tuple[int, ...]], dict[str, Type]]:
+    """Keys, and for each tensor its shape and its type."""
+    layout.demand_kind(quantization)
+    config = _config(name, layers)
+    source = vocabulary or _tiny(name)
+    renderer = Renderer.from_folder(source) if source.is_dir() else header.read(source).renderer()
+    shapes = dict(layout.tensors(config).values())
+    made = manifest.describe(
+        "gguf", quantization=quantization, weights="random", shape=name, layers=config["num_hidden_layers"], seed=seed
+    )
+    keys = layout.about(f"{name}-random", quantization, made) | layout.keys(config, renderer, source)
+    return keys, shapes, layout.types(shapes, quantization, config)
 
 
 def _config(name: str, layers: int | None) -> dict[str, Any]:

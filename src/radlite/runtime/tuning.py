@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -58,10 +59,10 @@ def default() -> Settings:
 def settings(header: Header, told: Callable[[str], None] = lambda _: None) -> Settings:
     """The settings for a model on this machine: those stored, else measured now, which `told` is told; for small files
     the defaults."""
-    if header.path.stat().st_size < _WORTH:
-        return default()
     if found := stored(header):
         return found[0].settings
+    if header.path.stat().st_size < _WORTH:
+        return default()
     told(f"measuring once how {header.path.name} runs best on this machine, at most {_SECONDS:.0f} s")
     return measure(header)[0].settings
 
@@ -92,8 +93,8 @@ def measure(header: Header, seconds: float = _SECONDS) -> list[Trial]:
             found.append(trial)
     if not found:
         return [Trial(default(), 0.0, 0.0)]
-    # Another setting has to be better than noise.
-    found.sort(key=lambda trial: trial.seconds * (1.0 if trial.settings == wanted[0] else 1.05))
+    # Another setting has to be better than noise; copied weights also take more memory.
+    found.sort(key=lambda trial: trial.seconds * (1.0 if trial.settings == wanted[0] else 1.1))
     _store(header, found)
     return found
 
@@ -120,6 +121,7 @@ def _try(pipe: Connection, path: Path, one: Settings) -> None:
     """In the process: measure, warmed up, and take the better of two."""
     from radlite.runtime import native
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent.
     with contextlib.suppress(UserError, RuntimeError), contextlib.closing(native.Cache(path, 1024, one)) as cache:
         ids = [number % 50 + 3 for number in range(_PROMPT)]
         cache.time(ids[:8])
