@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from radlite.export import gguf
+from radlite.routing.router import Choice, Router
 from tests.conftest import random_base
 from tests.runtime import gguf_file
 
@@ -80,10 +82,45 @@ def test_json_prints_the_reading_and_nothing_else(model: Path, report: Path) -> 
 def test_several_tasks_are_asked_at_once(model: Path, report: Path) -> None:
     done = radlite("read", report, "--task", "m_staging,radiology_ner, n_staging", "--model", model)
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.decode().splitlines()
-    assert lines[0].startswith("m_staging: M") and any(line.startswith("n_staging: ") for line in lines)
+    page = done.stdout.decode()
+    assert {line.split()[0] for line in page.splitlines() if line[:1].strip()} == {
+        "m_staging", "n_staging", "radiology_ner"
+    }  # fmt: skip
+    assert re.search(r"^m_staging  [0-9.]+ s, [0-9]+ tokens, probability [01][.][0-9]{2}\n  M[01]$", page, re.MULTILINE)
+    assert b"3 answers in" in done.stderr
     done = radlite("read", report, "--task", "m_staging,n_staging", "--model", model, "--json")
     assert [reading["task"] for reading in json.loads(done.stdout)] == ["m_staging", "n_staging"]
+
+
+def test_all_tasks_that_fit_are_a_panel(model: Path, report: Path) -> None:
+    done = radlite("read", report, "--task", "all", "--model", model, "--json")
+    found = [reading["task"] for reading in json.loads(done.stdout)]
+    assert "abnormality_detection" in found and "radiology_qa" not in found
+    done = radlite("read", report, "--task", "all", "--question", "Is there an effusion?", "--model", model, "--json")
+    assert "radiology_qa" in [reading["task"] for reading in json.loads(done.stdout)]
+    complains(radlite("read", "-", "--task", "all", "--model", model, stdin=b"Roses are red."), "No task fits")
+
+
+def test_a_router_sends_each_task_to_its_model(model: Path, foreign: Path, report: Path, tmp_path: Path) -> None:
+    def choice(name: str) -> Choice:
+        return Choice(name, "accuracy", 1.0, 0.9, 1.0, 9, None, None)
+
+    router = tmp_path / "router.json"
+    Router({"m_staging": choice("random"), "n_staging": choice("foreign")}).save(router)
+    both = ("--model", model, "--model", foreign, "--any-model")
+    done = radlite("read", report, "--task", "n_staging,m_staging", "--router", router, *both, "--json")
+    assert [reading["model"] for reading in json.loads(done.stdout)] == ["foreign", "random"]
+    complains(radlite("read", report, "--task", "m_staging", *both), "need a router")
+    complains(radlite("read", report, "--task", "radiology_ner", "--router", router, *both), "knows no model for")
+    one = ("--model", model, "--router", router)
+    complains(radlite("read", report, "--task", "n_staging", *one), "sends n_staging to foreign", "--model")
+    complains(radlite("read", report, "--task", "m_staging", "--model", model, *one), "are both random")
+
+
+def test_an_answer_has_a_limit_of_time(model: Path, report: Path) -> None:
+    task = ("--task", "m_staging", "--engine", "wheel")
+    assert radlite("read", report, *task, "--model", model, "--seconds", "1000").returncode == 0
+    assert radlite("read", report, *task, "--model", model, "--seconds", "0").returncode == 2
 
 
 def test_without_a_task_those_that_fit_are_proposed_and_no_model_is_needed(report: Path) -> None:

@@ -75,6 +75,8 @@ def test_the_command_line_starts_without_anything_heavy() -> None:
     light = {
         "radlite",
         "typer",
+        "collections",
+        "contextlib",
         "json",
         "math",
         "os",

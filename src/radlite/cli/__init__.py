@@ -14,9 +14,11 @@ import typer
 
 import radlite
 from radlite.cli.batch import batch
-from radlite.cli.common import Corpus, Json, print_json, read_text
+from radlite.cli.bench import bench
+from radlite.cli.common import Corpus, Json, print_json
 from radlite.cli.data import data
 from radlite.cli.rads import rads
+from radlite.cli.read import read
 from radlite.errors import UserError, shown
 
 app = typer.Typer(
@@ -213,7 +215,6 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Hold a GGUF file against its model: ids, weights, log-probabilities, answers, scores. Exit code 1 if it fails."""
-    from dataclasses import asdict
 
     from rich.console import Console
 
@@ -251,117 +252,6 @@ def tasks(
     typer.echo(f"System prompt of all: {SYSTEM}")
 
 
-@app.command()
-def read(
-    report: Annotated[str, typer.Argument(help="Report as a UTF-8 text file, or - for standard input.")] = "",
-    task: Annotated[
-        str, typer.Option(help="Tasks, separated by commas, or all that fit; without it they are proposed only.")
-    ] = "",
-    model: Annotated[Path | None, typer.Option(help="GGUF file; a tiny demonstration model if not given.")] = None,
-    question: Annotated[str, typer.Option(help="For radiology_qa.")] = "",
-    hypothesis: Annotated[str, typer.Option(help="For radiology_nli; the report is the premise.")] = "",
-    context: Annotated[int | None, typer.Option(min=64, help="Window in tokens; the model's own if not given.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    engine: Annotated[str, typer.Option(help="native, wheel, or auto: native where it is installed.")] = "auto",
-    any_model: Annotated[bool, typer.Option("--any-model", help="Accept a GGUF that radlite did not make.")] = False,
-    schema: Annotated[str, typer.Option(help="Print the JSON schema of this task's answers, and nothing else.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Read one report: ask a model one task or several and print the answers as they come."""
-    if schema:
-        from radlite.tasks import named
-
-        print_json(named(schema).schema())
-        return
-    if not report:
-        raise UserError("Name a report: a text file, or - for standard input.")
-    text = read_text(report)
-    given = {"report": text, "premise": text, "question": question, "hypothesis": hypothesis}
-    if not task:
-        _propose(report, text, as_json)
-        return
-    asked = _asked(task, given)
-    questions = [(one.name, {name: given.get(name, "") for name in one.inputs}) for one in asked]
-    for one, (_, inputs) in zip(asked, questions, strict=True):
-        one.turns(inputs)
-    from radlite.reader import demand_fit
-    from radlite.runtime.engine import open_model
-    from radlite.serving import asking
-
-    if model is None:
-        print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
-        model = asking.demonstration()
-    opened = open_model(
-        model, context, threads, engine, told=lambda what: print(f"radlite: {what} ...", file=sys.stderr)
-    )
-    if not any_model:
-        asking.demand_ours(model, opened.manifest)
-    reader = asking.reader(opened)
-    begun, readings = time.perf_counter(), {}
-    for number, reading in reader.readings(questions):
-        readings[number] = demand_fit(reading)
-        if not as_json:
-            _show(asked[number], reading, alone=len(asked) == 1)
-    opened.close()
-    whole = [readings[number] for number in range(len(asked))]
-    if as_json:
-        print_json(asdict(whole[0]) if len(whole) == 1 else [asdict(reading) for reading in whole])
-    elif len(whole) > 1:
-        seconds, tokens = time.perf_counter() - begun, [reading.tokens for reading in whole]
-        read, shared = sum(one["prompt"] for one in tokens), sum(one["cached"] for one in tokens)
-        print(
-            f"radlite: {len(whole)} answers in {seconds:.1f} s: {read - shared:,} tokens read, {shared:,} shared, "
-            f"{sum(one['generated'] for one in tokens):,} written.",
-            file=sys.stderr,
-        )
-    if any(reading.answer is None for reading in whole):
-        raise typer.Exit(1)
-
-
+app.command()(read)
 app.command()(batch)
-
-
-def _asked(names: str, given: dict[str, str]) -> list[Any]:
-    """The tasks of a list; of `all`, those that fit the report and have all they need."""
-    from radlite.serving.asking import fitting
-    from radlite.tasks import named
-
-    if names.strip() != "all":
-        return [named(name.strip()) for name in names.split(",") if name.strip()]
-    asked = [named(name) for name in fitting(given)]
-    if not asked:
-        raise UserError("No task fits this text; is it a radiology report? Name one with --task.")
-    return asked
-
-
-def _show(task: Any, reading: Any, alone: bool) -> None:
-    """Print one answer; what is unreadable, and warnings, on stderr."""
-    heading = "" if alone else f"{task.name}: "
-    if reading.answer is None:
-        print(
-            f"radlite: {heading}the model's answer is unreadable ({reading.stop_reason}); --json shows it.",
-            file=sys.stderr,
-        )
-        return
-    answer = task.render(reading.answer)
-    typer.echo(f"{heading.strip()}\n{answer}" if heading and "\n" in answer else f"{heading}{answer}")
-    for warning in reading.warnings:
-        print(f"radlite: {heading}{warning}.", file=sys.stderr)
-
-
-def _propose(source: str, text: str, as_json: bool) -> None:
-    """Say which tasks fit the report."""
-    from radlite.routing.detection import detect
-    from radlite.tasks import TASKS
-
-    if not text.strip():
-        raise UserError("The report is empty; give a text.")
-    found = detect(text)
-    if as_json:
-        print_json(asdict(found))
-    elif found.tasks:
-        system = f" ({found.system})" if found.system else ""
-        typer.echo(f"Tasks that fit{system}: {', '.join(found.tasks)}\n  because: {'; '.join(found.why)}")
-        typer.echo(f"Ask them: radlite read {source} --task {','.join(found.tasks)}")
-    else:
-        typer.echo(f"Unclear what this is; choose with --task from: {', '.join(TASKS)}")
+app.command()(bench)

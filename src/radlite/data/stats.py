@@ -2,11 +2,9 @@
 
 import functools
 import html
-import io
 import math
 import re
 import urllib.parse
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,29 +12,15 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from radlite.data import corpus
+from radlite.data import corpus, pictures
+from radlite.data.pictures import INK
 from radlite.data.split import SPLITS
 from radlite.errors import UserError
 from radlite.files import atomic
 from radlite.tasks import Example, named
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Blue, orange, green, purple, sky blue and vermilion, which every kind of colour vision tells apart (Okabe and
-Ito, Color Universal Design, 2008)."""
-INK = "#1a1a1a"
-"""Of text and axes; in the page it follows the light or dark scheme."""
-WIDTH = 7.0
-"""Inches of a picture; the type of 8.5 points is legible in a column of a paper and on a telephone."""
-DPI = 200
 MOST = 20
 """Bars of one kind that are shown at most; the rest is summed."""
-
-_RC: Any = {
-    "font.size": 8.5, "axes.titlesize": 8.5, "figure.titlesize": 10, "legend.fontsize": 8.5, "xtick.labelsize": 8,
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "radlite",
-}  # fmt: skip
 
 
 @dataclass
@@ -74,22 +58,18 @@ def write(
 
     Raises `UserError` if matplotlib is missing, `folder` is no corpus, or the place cannot be written.
     """
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise UserError("Pictures need matplotlib; install it with: pip install 'radlite[data]'.") from error
+    pictures.demand()
     made = corpus.describe(folder)
     if out.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{out} lies in the corpus, which holds nothing else; choose a place outside it with --out.")
     counts = count(corpus.scan(folder), tokens)
     files: dict[Path, bytes] = {}
     sections = []
-    with matplotlib.rc_context(_RC), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a user's label: a box is drawn
+    with pictures.style():
         for picture in _pictures(counts, made, weights, "tokens" if tokens else "words"):
             png = out.with_name(f"{out.stem}-{picture.name}.png")
-            files[png] = _saved(picture.figure, "png")
-            sections.append(_section(picture, png.name, _saved(picture.figure, "svg")))
+            files[png] = pictures.saved(picture.figure, "png")
+            sections.append(_section(picture, png.name, pictures.saved(picture.figure, "svg")))
     page = _page(folder.absolute().name, made, counts, sections)
     files[out] = page.encode()
     if strange := [path for path in files if path.exists() and not path.is_file()]:
@@ -145,10 +125,10 @@ def _overview(counts: Counts, weights: Mapping[str, float]) -> _Picture:
     split = Counter({name: sum(by[name] for by in counts.rows.values()) for name in SPLITS})
     below = max(len(systems), len(SPLITS))
     heights = [0.4 * len(tasks) + 0.6, 0.24 * below + 0.4]
-    figure = _figure(sum(heights) + 0.5, f"What the corpus has (n = {split.total():,} rows)")
+    figure = pictures.figure(sum(heights) + 0.5, f"What the corpus has (n = {split.total():,} rows)")
     grid = figure.add_gridspec(2, 2 if systems else 1, height_ratios=heights)
     top = figure.add_subplot(grid[0, :])
-    _bars(
+    pictures.bars(
         top, tasks, {"training rows": rows, "rows × weight": shown},
         [f"{number:,} × {weights.get(task, 1.0):g} = {_number(total)}"
          for task, number, total in zip(tasks, rows, shown, strict=True)],
@@ -156,11 +136,11 @@ def _overview(counts: Counts, weights: Mapping[str, float]) -> _Picture:
     )  # fmt: skip
     top.set_title(f"Training rows and what an epoch shows of them (n = {sum(rows):,})", loc="left")
     left = figure.add_subplot(grid[1, 0])
-    _bars(left, list(split), {"rows": list(split.values())}, _percent(split), lines=below)
+    pictures.bars(left, list(split), {"rows": list(split.values())}, _percent(split), lines=below)
     left.set_title(f"Splits (n = {split.total():,})", loc="left")
     if systems:
         right = figure.add_subplot(grid[1, 1])
-        _bars(right, list(systems), {"rows": list(systems.values())}, _percent(systems), lines=below)
+        pictures.bars(right, list(systems), {"rows": list(systems.values())}, _percent(systems), lines=below)
         right.set_title(f"RADS systems (n = {systems.total():,})", loc="left")
     return _Picture(
         "overview",
@@ -194,18 +174,18 @@ def _lengths(counts: Counts, unit: str) -> _Picture:
         ticks = edges
     columns = min(2, len(tasks))
     lines = math.ceil(len(tasks) / columns)
-    figure = _figure(1.25 * lines + 0.8, f"Length of the inputs in {unit} (n = {total:,} rows)")
+    figure = pictures.figure(1.25 * lines + 0.8, f"Length of the inputs in {unit} (n = {total:,} rows)")
     for at, task in enumerate(tasks):
         axes = figure.add_subplot(lines, columns, at + 1)
-        axes.stairs(_binned(counts.lengths[task], edges), edges, fill=True, color=COLOURS[0])
+        axes.stairs(_binned(counts.lengths[task], edges), edges, fill=True, color=pictures.COLOURS[0])
         middle = _quantile(counts.lengths[task], 0.5)
-        axes.axvline(max(1, middle), color=COLOURS[-1], linewidth=1.5, linestyle="--")
+        axes.axvline(max(1, middle), color=pictures.COLOURS[-1], linewidth=1.5, linestyle="--")
         axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(edges[0], edges[-1])
         axes.locator_params(axis="y", nbins=3, integer=True)
-        axes.set_title(f"{_short(task)} (n = {counts.rows[task].total():,}, median {middle:,})", loc="left")
+        axes.set_title(f"{pictures.short(task)} (n = {counts.rows[task].total():,}, median {middle:,})", loc="left")
     figure.supxlabel(f"{unit} of a row's inputs (logarithmic)", size="medium")
     figure.supylabel("rows", size="medium")
     quantiles = (0, 0.5, 0.95, 0.99, 1)
@@ -225,8 +205,8 @@ def _lengths(counts: Counts, unit: str) -> _Picture:
 def _splits(counts: Counts) -> _Picture:
     tasks = sorted(counts.rows)
     total = sum(by.total() for by in counts.rows.values())
-    figure = _figure(0.26 * len(tasks) + 0.9, f"Rows by task and split (n = {total:,})")
-    _bars(
+    figure = pictures.figure(0.26 * len(tasks) + 0.9, f"Rows by task and split (n = {total:,})")
+    pictures.bars(
         figure.add_subplot(),
         tasks,
         {split: [counts.rows[task][split] for task in tasks] for split in SPLITS},
@@ -250,7 +230,9 @@ def _taken_out(counts: Counts, made: Mapping[str, Any]) -> _Picture:
     for (source, kind, _), number in reasons.items():
         by_kind[kind][sources.index(source)] += number
     totals = Counter({source: sum(rows[at] for rows in by_kind.values()) for at, source in enumerate(sources)})
-    figure = _figure(0.26 * min(len(sources), MOST + 1) + 0.95, f"Rows taken out, by source (n = {totals.total():,})")
+    figure = pictures.figure(
+        0.26 * min(len(sources), MOST + 1) + 0.95, f"Rows taken out, by source (n = {totals.total():,})"
+    )
     order = list(_most(totals))
     summed = [source for source in sources if source not in order]
     series = {
@@ -258,7 +240,7 @@ def _taken_out(counts: Counts, made: Mapping[str, Any]) -> _Picture:
                for name in order]
         for kind, rows in by_kind.items()
     }  # fmt: skip
-    _bars(
+    pictures.bars(
         figure.add_subplot(),
         order,
         series,
@@ -321,65 +303,16 @@ def _labels(counts: Counts) -> _Picture:
 # Drawing
 
 
-def _figure(height: float, title: str) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
-    figure.suptitle(title, x=0.01, ha="left", weight="bold")
-    return figure
-
-
 def _stacked_panels(title: str, parts: Mapping[str, Counter[str]]) -> Any:
     """A figure with one panel of bars for each of `parts`, all bars equally wide."""
     heights = [0.22 * len(part) + 0.3 for part in parts.values()]
-    figure = _figure(sum(heights) + 0.4, title)
+    figure = pictures.figure(sum(heights) + 0.4, title)
     grid = figure.add_gridspec(len(parts), 1, height_ratios=heights)
     for at, (name, part) in enumerate(parts.items()):
         axes = figure.add_subplot(grid[at, 0])
-        _bars(axes, list(part), {"rows": list(part.values())}, _percent(part))
-        axes.set_title(f"{_short(name)} (n = {part.total():,})", loc="left")
+        pictures.bars(axes, list(part), {"rows": list(part.values())}, _percent(part))
+        axes.set_title(f"{pictures.short(name)} (n = {part.total():,})", loc="left")
     return figure
-
-
-def _bars(
-    axes: Any,
-    names: Sequence[str],
-    series: Mapping[str, Sequence[float]],
-    notes: Sequence[str],
-    stacked: bool = True,
-    lines: int = 0,
-) -> None:
-    """Horizontal bars from top to bottom, their `notes` at their ends: there is no axis of numbers to read off.
-
-    `lines`: for how many bars there is room, so that those of two panels can be equally wide.
-    """
-    thick = 0.72 if stacked else 0.72 / len(series)
-    ends = [0.0] * len(names)
-    for at, (kind, values) in enumerate(series.items()):
-        shift = 0.0 if stacked else (at - (len(series) - 1) / 2) * thick
-        axes.barh(
-            [line + shift for line in range(len(names))],
-            values,
-            height=thick,
-            left=ends if stacked else 0,
-            color=COLOURS[at % len(COLOURS)],
-            label=_short(kind),
-        )
-        ends = [end + value if stacked else max(end, value) for end, value in zip(ends, values, strict=True)]
-    longest = max(ends, default=0) or 1
-    for line, (end, note) in enumerate(zip(ends, notes, strict=True)):
-        axes.annotate(
-            note, (end, line), (4, 0), textcoords="offset points", va="center_baseline", annotation_clip=False
-        )
-    axes.set_xlim(0, longest)
-    axes.set_xticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.spines["left"].set_bounds(-0.5, len(names) - 0.5)
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
-    axes.set_ylim(max(lines, len(names)) - 0.5, -0.5)
-    if len(series) > 1:
-        columns = len(series) if sum(map(len, series)) < 50 else 2
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 0), ncols=columns, borderaxespad=0.2)
 
 
 def _most(counted: Counter[str]) -> Counter[str]:
@@ -436,29 +369,6 @@ def _quantile(lengths: Counter[int], share: float) -> int:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:,.1f}"
-
-
-def _plain(text: str) -> str:
-    """`text` without characters that no page may have."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
-def _short(name: str) -> str:
-    """A name that fits beside a bar: of a long one the middle is left out, as its end may be a version."""
-    name = _plain(name)
-    if len(name) <= 40:
-        return name
-    start, end = name[:26].rpartition(" ")[0] or name[:22], name[-15:].partition(" ")[2] or name[-15:]
-    return f"{start} … {end}"
-
-
-def _saved(figure: Any, form: str) -> bytes:
-    with io.BytesIO() as buffer:
-        if form == "png":
-            figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-        else:
-            figure.savefig(buffer, format="svg", metadata={"Date": None})
-        return buffer.getvalue()
 
 
 # The page
@@ -562,7 +472,7 @@ def _said(value: str | int) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(_plain(text))
+    return html.escape(pictures.plain(text))
 
 
 def _inline(svg: bytes, picture: _Picture) -> str:

@@ -10,7 +10,9 @@ from radlite.errors import UserError
 from radlite.manifest import tuned_base, tuned_wording
 from radlite.reader import Reader
 from radlite.routing.detection import detect
-from radlite.tasks import known
+from radlite.routing.router import Router
+from radlite.runtime import gguf
+from radlite.tasks import TASKS
 
 
 def demonstration() -> Path:
@@ -36,11 +38,41 @@ def reader(model: Any, seconds: float = math.inf) -> Reader:
 
 
 def possible(given: Sequence[str]) -> tuple[str, ...]:
-    """The tasks, the user's own included, for which texts of these names are all that is needed."""
-    return tuple(task.name for task in known().values() if set(task.inputs) <= set(given))
+    """The tasks that `fitting` may find where texts of these names are given."""
+    return tuple(task.name for task in TASKS.values() if set(task.inputs) <= {*given, "premise"})
 
 
 def fitting(given: Mapping[str, str]) -> tuple[str, ...]:
     """The tasks that fit the text `given["report"]`, and those that a question or a hypothesis is there for."""
     also = (("radiology_qa", "question"), ("radiology_nli", "hypothesis"))
     return (*detect(given["report"]).tasks, *(task for task, text in also if given.get(text, "").strip()))
+
+
+def shares(models: Sequence[Path], router: Path | None, tasks: Sequence[str], any_model: bool) -> dict[Path, list[int]]:
+    """Which of `tasks`, by number, each GGUF file answers: all of them the only one, else as the router file says.
+
+    A router names a model by its base if radlite tuned it, else by its file. Raises `UserError` if a file cannot be
+    used or is missing, if there are several without a router, or if radlite made one of them not and it is not
+    accepted.
+    """
+    names: dict[str, Path] = {}
+    for path in models:
+        made = gguf.read(path).manifest
+        if not any_model:
+            demand_ours(path, made)
+        name = tuned_base(made or {}) or path.stem
+        if name in names:
+            raise UserError(f"{names[name]} and {path} are both {name}; give one of them.")
+        names[name] = path
+    if router is None:
+        if len(models) > 1:
+            raise UserError("Several models need a router that says which answers what; make one with radlite route.")
+        return {models[0]: list(range(len(tasks)))}
+    found: dict[Path, list[int]] = {}
+    chosen = Router.load(router)
+    for number, task in enumerate(tasks):
+        name = chosen.model_for(task)
+        if name not in names:
+            raise UserError(f"The router sends {task} to {name}, which is not among the models; add it with --model.")
+        found.setdefault(names[name], []).append(number)
+    return found

@@ -58,7 +58,7 @@ class Job:
     @property
     def asked(self) -> tuple[str, ...]:
         """The tasks that a row may be asked."""
-        return self.tasks or possible(("report", "premise", *self.texts))
+        return self.tasks or possible(tuple(self.texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,8 @@ def run(
         total = sum(1 for _ in _rows(job))  # before the work: what is wrong with a table is told now
         depends = _depends(job, engine)
         with Journal(job.journal, depends) as journal:
+            if journal.rows < total:
+                _demand_free(job.out)
             with _Meter(log or Console(quiet=True), journal, total) as meter:
                 _ask(job, engine, workers, ray, journal, meter)
             if sha256(job.table) != depends["table"]:
@@ -153,7 +155,6 @@ def _ask(job: Job, engine: Engine, workers: int, ray: str, journal: Journal, met
     work = _batches(job, journal)
     if (first := next(work, None)) is None:
         return
-    _demand_free(job.out)
     work = itertools.chain([first], work)
     if ray:
         from radlite.serving import cluster
@@ -199,7 +200,7 @@ def _rows(job: Job) -> Iterator[Row]:
 
 def _questions(job: Job, row: Row) -> list[Question]:
     """The entries that a row is to have, at least one."""
-    given = {name: row.values.get(column) or "" for name, column in job.texts.items()}
+    given = {name: "" if (cell := row.values.get(column)) is None else cell for name, column in job.texts.items()}
     why = row.why or next((f"{job.texts[name]} holds {why}" for name in given if (why := _fault(given[name]))), "")
     status, tasks = "malformed" if why else "", job.tasks
     if not (tasks or why):
@@ -209,7 +210,7 @@ def _questions(job: Job, row: Row) -> list[Question]:
         elif not tasks:
             status, why = "not_applicable", "no task fits this text"
     given["premise"] = given["report"]
-    carried = {name: row.values.get(name) for name in job.carried}
+    carried = {name: tables.plain(row.values.get(name)) for name in job.carried}
     questions = []
     for at, task in enumerate(tasks or ("",)):
         texts = {name: given[name] for name in named(task).inputs} if not why else {}
@@ -236,7 +237,7 @@ def _records(job: Job, journal: Journal) -> Iterator[dict[str, Any]]:
                 base |= {task: entry.get("answer"), f"{task} status": entry["status"]}
                 base[f"{task} confidence"] = entry.get("confidence")
         told = [f"{entry['task']}: {why}" if entry["task"] else why for entry in entries for why in entry["warnings"]]
-        yield {**base, "warnings": told, "model": entries[0].get("model")}
+        yield {**base, "warnings": told, "model": next((one["model"] for one in entries if "model" in one), None)}
 
 
 class _Meter:

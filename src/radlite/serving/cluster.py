@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -14,6 +15,8 @@ from radlite.files import sha256
 from radlite.serving.engines import Batch, Engine, answers
 from radlite.serving.journal import Entry
 
+_PATIENCE: Final = 10.0
+"""Seconds for the head of a cluster to answer."""
 _ROUND: Final = 16
 """Batches for each engine that are given to Ray at once, as it takes no open end; engines are opened for each round."""
 
@@ -28,12 +31,12 @@ def ask(engine: Engine, workers: int, address: str, work: Iterable[Batch], add: 
     ray = _library()
     try:
         _connect(ray, address)
-        threads = engine.threads or _threads(ray, workers)
-        engine, digest, coming = replace(engine, threads=threads), sha256(engine.path), iter(work)
+        engine = replace(engine, threads=_threads(ray, engine.threads, workers))
+        digest, coming = sha256(engine.path), iter(work)
         while batches := list(itertools.islice(coming, _ROUND * workers)):
             for entry in _round(ray, engine, digest, workers, batches):
                 add(entry)
-    except (ray.exceptions.RayError, ConnectionError) as error:
+    except (ray.exceptions.RayError, ConnectionError, TimeoutError, socket.gaierror) as error:
         raise UserError(
             f"The Ray cluster at {address} cannot be reached or came to an end ({type(error).__name__}); what was "
             "answered is kept: start it, then run the same again."
@@ -53,6 +56,12 @@ def _library() -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
+    if address not in ("auto", "local"):
+        host, _, port = address.rpartition(":")
+        if not (host and port.isascii() and port.isdigit() and int(port) < 1 << 16) or "/" in host:
+            raise UserError(f"{address!r} is no address of a Ray cluster; give auto, local, or host:port of its head.")
+        # Ray itself would try for minutes.
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
     # A cluster of this machine alone keeps to the loopback device: reports go through its ports.
     own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
     ray.init(address, log_to_driver=False, logging_level="error", **own)
@@ -62,10 +71,14 @@ def _connect(ray: Any, address: str) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _threads(ray: Any, workers: int) -> int:
-    """CPU threads for each engine, so that all find room, each on one node."""
+def _threads(ray: Any, wanted: int | None, workers: int) -> int:
+    """CPU threads for each engine, so that all find room, each on one node. Raises `UserError` if no node has them."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    return max(1, min(sum(cores) // workers, max(cores, default=1)))
+    most = max(cores, default=0)
+    threads = wanted or max(1, min(sum(cores) // workers, most))
+    if threads > most:  # Ray would wait for one
+        raise UserError(f"No node of the Ray cluster has {threads} CPUs for an engine, the largest has {most}.")
+    return threads
 
 
 def _round(ray: Any, engine: Engine, digest: str, workers: int, batches: list[Batch]) -> Iterator[Entry]:

@@ -43,7 +43,7 @@ class Journal:
         self._known: dict[int, set[int]] = {}
         self._of: dict[int, int] = {}
         try:
-            self._open(json.dumps(header).encode() + b"\n", header)
+            self._open(json.dumps(header).encode() + b"\n")
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -92,12 +92,12 @@ class Journal:
         """Delete the file: its answers are elsewhere."""
         self._path.unlink(missing_ok=True)
 
-    def _open(self, first: bytes, header: Mapping[str, Any]) -> None:
+    def _open(self, first: bytes) -> None:
         self._path.touch()
         with self._path.open("rb") as file:
             begun = file.readline()
         if not first.startswith(begun):
-            raise UserError(f"{self._path} {_difference(begun, header)}; give another OUT, or delete it to begin anew.")
+            raise UserError(f"{self._path} {_difference(begun, first)}; give another OUT, or delete it to begin anew.")
         whole = len(first) if begun == first else 0
         if whole:
             for entry, end in self._read():
@@ -152,9 +152,9 @@ def _write(file: FileIO, path: Path, line: bytes) -> None:
         raise UserError(f"Cannot write {path}: {error.strerror}. Free some space, then run the same again.") from error
 
 
-def _difference(begun: bytes, header: Mapping[str, Any]) -> str:
+def _difference(begun: bytes, first: bytes) -> str:
     try:
-        found = json.loads(begun)
+        found, header = json.loads(begun), json.loads(first)
         names = [name for name in header if found.get(name) != header[name]]
     except (ValueError, AttributeError):
         return "is no journal"

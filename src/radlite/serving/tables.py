@@ -1,5 +1,6 @@
 """Tables of any size, row by row and in order: CSV, JSON lines, Parquet, Excel."""
 
+import contextlib
 import csv
 import itertools
 import json
@@ -34,7 +35,7 @@ class Row:
     number: int
     """1 for the first."""
     values: Mapping[str, Any]
-    """Of the columns asked for, None for an empty one; nothing in a row that cannot be read."""
+    """Of the columns asked for; nothing in a row that cannot be read."""
     why: str = ""
     """Why it cannot be read, without its text."""
 
@@ -86,13 +87,13 @@ def read(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             number += 1
             yield Row(number, {}, why)
         number += 1
-        yield Row(number, {name: _value(values[name]) for name in columns})
+        yield Row(number, {name: values[name] for name in columns})
     for late, why in enumerate(tally.taken(), start=number + 1):
         yield Row(late, {}, why)
 
 
-def _value(value: Any) -> Any:
-    """A cell as JSON has it; other types as text."""
+def plain(value: Any) -> str | int | float | None:
+    """A cell of any type as a number or text; None if it is empty."""
     if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, str | int | float):
@@ -175,11 +176,12 @@ def _typed(value: Any, kind: type) -> Any:
 def _write_workbook(part: Path, columns: Mapping[str, type], records: Iterable[Mapping[str, Any]]) -> None:
     book = _openpyxl().Workbook(write_only=True)
     sheet = book.create_sheet("answers")
-    sheet.append([_fit(name) for name in _names(columns)])
-    for number, record in enumerate(records, start=2):
-        if number > _SHEET_ROWS:
-            raise _too_much(f"more than {_SHEET_ROWS:,} rows")
-        sheet.append([_fit(cell) for cell in _cells(columns, record)])
+    with contextlib.closing(sheet):
+        sheet.append([_fit(name) for name in _names(columns)])
+        for number, record in enumerate(records, start=2):
+            if number > _SHEET_ROWS:
+                raise _too_much(f"more than {_SHEET_ROWS:,} rows")
+            sheet.append([_fit(cell) for cell in _cells(columns, record)])
     book.save(part)
 
 
