@@ -95,7 +95,8 @@ def ask(engine: Engine, workers: int, work: Iterable[Batch], add: Callable[[Entr
 
     Raises `UserError` if an engine cannot be opened or goes down for good. However it ends, the processes are gone.
     """
-    engine = replace(engine, threads=engine.threads or max(1, cores() // workers))
+    if workers > 1:  # one alone is set as was measured
+        engine = replace(engine, threads=engine.threads or max(1, cores() // workers))
     stop = threading.Event()
     opened: list[Reader] = []
     free: queue.SimpleQueue[Reader] = queue.SimpleQueue()
