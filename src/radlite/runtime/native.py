@@ -506,8 +506,9 @@ class _Work:
             sequence = model._free.pop()
             model._cache.copy(source, sequence, have)
             begin = ids[: self._shared[number]]
-            keep = begin if len(begin) >= len(model._pinned) + _WORTH else ids
-            if keep not in model._kept and keep not in coming:
+            alone = len(begin) < len(model._pinned) + _WORTH
+            keep = ids if alone else begin
+            if not (alone and not model._remembered) and keep not in model._kept and keep not in coming:
                 coming.append(keep)
                 kept.append((keep, model._free.pop()))
                 model._cache.copy(source, kept[-1][1], have)
