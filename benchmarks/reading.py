@@ -16,9 +16,7 @@ Guesses from the report do not come true on random weights, so what they save is
 """
 
 import argparse
-import itertools
 import json
-import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -26,39 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from radlite.chat import Renderer, Turn
-from radlite.data import sample
 from radlite.reader import turns
 from radlite.runtime import gguf, machine, native, wheel
 from radlite.runtime.model import Model, Request
+from radlite.serving.bench import BATCH, FREE, PANEL, Item, items
 from radlite.tasks import SYSTEM, named
 
-PANEL = (
-    "rads_assignment", "impression_generation", "temporal_comparison", "radiology_ner", "abnormality_detection",
-    "n_staging", "m_staging",
-)  # fmt: skip
-FREE = ("impression_generation", "temporal_comparison", "radiology_ner")
-BATCH = ("rads_assignment", "impression_generation", "abnormality_detection")
 CONTEXT = 2048
-
-Item = tuple[str, str, int]
-"""Task, report, and how many tokens its answer has."""
-
-
-def items(renderer: Renderer, tasks: Sequence[str], count: int, seed: int) -> list[list[Item]]:
-    """`count` reports of 150 to 350 tokens, each with all tasks and true answers' lengths."""
-    chance = random.Random(seed)
-    size = lambda text: len(renderer.tokenizer.encode(text))  # noqa: E731
-    lengths = {task: [size(one.answer) for one in sample.examples(task, "test", 50, seed)] for task in tasks}
-    reports = (one.inputs["report"] for one in _endless(seed))
-    fitting = (report for report in reports if 150 <= size(report) <= 350)
-    return [
-        [(task, report, chance.choice(lengths[task])) for task in tasks] for report in itertools.islice(fitting, count)
-    ]
-
-
-def _endless(seed: int) -> Any:
-    for number in itertools.count():
-        yield from sample.examples("abnormality_detection", "train", 100, seed + number)
 
 
 class Notebook:

@@ -50,6 +50,15 @@ def test_without_limits_what_the_machine_has_is_available(tmp_path: Path) -> Non
     assert memory.total(tmp_path) == pytest.approx(16 * GB, abs=1024)
 
 
+def test_the_peak_is_what_the_kernel_says_and_grows_with_what_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/status").write_text("Name:\tVmHWM: 7 kB\nVmHWM:\t   1234 kB\nVmRSS:\t 999 kB\n")
+    assert memory.peak(tmp_path) == 1234 << 10
+    before = memory.peak()
+    touched = bytearray(b"1" * (before or 0))
+    assert before is None or (memory.peak() or 0) >= len(touched)
+
+
 @pytest.mark.parametrize(("version", "groups", "none"), [(1, V1, UNLIMITED), (2, V2, "max")])
 def test_the_tightest_control_group_decides_and_pages_of_files_count_as_free(
     version: int, groups: str, none: str, tmp_path: Path

@@ -55,6 +55,12 @@ def test_the_header_is_that_of_the_true_model_and_says_that_the_weights_are_rand
                     "quantization": "Q4_K_M"}  # fmt: skip
 
 
+def test_the_plan_is_the_header_of_what_is_written(cut: Path) -> None:
+    planned, written = shape.plan("qwen3-0.6b", cut, layers=1), gguf.read(cut)
+    assert (planned.path, planned.tensors, planned.types) == (written.path, written.tensors, written.types)
+    assert planned.keys.keys() == written.keys.keys() and planned.context_tokens == written.context_tokens
+
+
 def test_tensors_have_the_types_of_the_exported_mixture(cut: Path) -> None:
     types = {name: Type(number).name for name, number in gguf.read(cut).types.items()}
     matrices = {name: type for name, type in types.items() if "norm" not in name}

@@ -50,6 +50,12 @@ def test_a_small_model_and_a_place_that_cannot_be_written_are_no_hindrance(
     assert tuning.measure(header, seconds=0.0)[0].settings == tuning.default()
 
 
+def test_what_was_measured_by_request_counts_for_a_small_model_too(header: Header) -> None:
+    assert tuning.settings(header) == tuning.default() and tuning.stored(header) == []
+    found = tuning.measure(header, seconds=0.0)
+    assert tuning.settings(header) == found[0].settings and tuning.stored(header) == found
+
+
 def test_settings_that_end_the_process_are_left_out(header: Header) -> None:
     cut = header.path.with_suffix(".cut")
     cut.write_bytes(header.path.read_bytes()[:-5000])

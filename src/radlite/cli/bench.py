@@ -36,7 +36,7 @@ def bench(
     """Measure this machine with a model, or with a shape of true size before there is one: tokens a second and the
     share of what the machine can do, seconds of each task, reports an hour, memory.
 
-    A shape is written to a temporary folder (qwen2.5-3b: 1.9 GB, if the disk has as much) and removed at the end.
+    A shape is written to a temporary folder (qwen2.5-3b: 2.0 GB, if the disk has as much) and removed at the end.
     """
     import contextlib
     from dataclasses import asdict
