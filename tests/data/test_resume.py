@@ -126,7 +126,9 @@ def test_a_build_that_is_ended_leaves_no_process_and_nothing_half_written(number
     out, room = tmp_path / "c", tmp_path / ".c.building"
     run = [sys.executable, "-c", "from radlite.cli import main; main()"]
     command = [*run, "data", "build", "--source", "sample", "--workers", "2", "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    # Under nohup, as tests may run, a hang-up is to be ignored.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)
+                               if number != signal.SIGKILL else None)  # fmt: skip
     own = psutil.Process(process.pid)
     while not (len(list(room.glob("*.npz"))) > 1 and (started := own.children(recursive=True))):
         assert process.poll() is None
