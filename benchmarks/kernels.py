@@ -129,7 +129,7 @@ def main() -> None:
             share = proportion(same, count)
             print(
                 f"{name}: same choice {share.value:.4f} ({share.low:.4f}-{share.high:.4f}, n={count}); off by "
-                f"{np.mean(off):.4f} nats on average, {np.quantile(off, 0.99):.3f} in 99 of 100, {max(off):.2f} at most",
+                f"{np.mean(off):.4f} nats on average, {np.quantile(off, 0.99):.3f} in 99 of 100, {max(off):.2f} most",
                 flush=True,
             )
 
