@@ -164,7 +164,7 @@ def test_a_process_holds_what_was_predicted(tmp_path: Path) -> None:
 def test_a_process_of_four_true_layers_holds_what_was_predicted(name: str, engine: str, tmp_path: Path) -> None:
     """The native engine has cells for two contexts, and rows for 256 sequences, of which one prompt fills few."""
     if engine == "native" and not importlib.util.find_spec("llama_cpp"):
-        pytest.skip("llama-cpp-python is not installed")
+        pytest.skip("the native engine is compiled by `make native`")
     path = shape.write(name, tmp_path / "m.gguf", layers=4)
     header = gguf.read(path)
     wheel = memory.needed(header, 2048, private=True)

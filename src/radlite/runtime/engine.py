@@ -18,7 +18,7 @@ def open_model(
     remembered: int = 8,
     told: Callable[[str], None] = lambda _: None,
 ) -> Any:
-    """Load a GGUF file: a `NativeModel` or a `WheelModel`, which give the same answers.
+    """Load a GGUF file: a `NativeModel` or a `WheelModel`, which give the same answers but for rounding.
 
     `remembered` is how many reports the native engine keeps for a second question; 0 makes every call independent of
     those before it. `told` is told what takes long. Raises `UserError` for an unknown engine and as the engines do.
