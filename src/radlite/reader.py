@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from radlite.chat import Prompt, Turn
 from radlite.errors import UserError
-from radlite.runtime.model import Completion, Model, Request, in_order, never
+from radlite.runtime.model import NEGLIGIBLE, Completion, Model, Request, in_order, never
 from radlite.tasks import SYSTEM, Example, Reading, Task, named
 from radlite.tasks.task import Style
 
@@ -47,6 +47,7 @@ class Reader:
         tuned: Mapping[str, str] | None = None,
         probabilities: bool = True,
         seconds: float = math.inf,
+        least: float = NEGLIGIBLE,
     ) -> None:
         self.model = model
         self.style: Style = style
@@ -55,6 +56,7 @@ class Reader:
         self.tuned = tuned or {}
         self.probabilities = probabilities
         self.seconds = seconds
+        self.least = least
 
     def prompt(self, task: Task, inputs: Mapping[str, str]) -> Prompt:
         """The prompt sent for `task` on `inputs`."""
@@ -83,14 +85,24 @@ class Reader:
                 fit.append(number)
             else:
                 yield number, self._too_long(task, prompt)
-        requests = [self._request(prompts[number], *asked[number]) for number in fit]
+        requests = [self.request(prompts[number], *asked[number]) for number in fit]
         for at, completion in self.model.complete(requests, stop):
             yield fit[at], self._reading(*asked[fit[at]], completion)
 
-    def _request(self, prompt: Prompt, task: Task, inputs: Mapping[str, str]) -> Request:
+    def request(self, prompt: Prompt, task: Task, inputs: Mapping[str, str]) -> Request:
+        """What the model is asked to complete, for `task` on `inputs` by this prompt."""
         grammar = task.grammar(inputs) if self.constrain else ()
         wanted = bool(grammar and task.probabilities and self.probabilities)
-        return Request(prompt, task.max_tokens, grammar, wanted, task.draft(inputs), task.name, self.seconds)
+        return Request(
+            prompt,
+            task.max_tokens,
+            grammar,
+            alternatives=wanted,
+            least=self.least,
+            draft=task.draft(inputs),
+            kind=task.name,
+            seconds=self.seconds,
+        )
 
     def _fits(self, prompt: Prompt, task: Task) -> bool:
         return len(prompt.ids) + task.max_tokens <= self.model.context_tokens

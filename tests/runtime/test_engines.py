@@ -5,10 +5,12 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from radlite.chat import Prompt, Turn
 from radlite.runtime import hf, native, wheel
+from radlite.runtime.answer import Answer
 from radlite.runtime.hf import HfModel
 from radlite.runtime.model import Completion, Model, Request
 from radlite.runtime.native import NativeModel
@@ -166,6 +168,35 @@ def test_the_alternatives_of_an_answer_are_as_likely_as_the_model_says(model: Mo
     one, two = (model.renderer.tokenizer.encode(digit)[0] for digit in "12")
     twos = spread["Positive. N2"] + spread["Positive. N2a"]
     assert spread["Positive. N1"] / twos == pytest.approx(math.exp(likely[one] - likely[two]), rel=2 * TIE)
+
+
+def test_every_label_of_every_closed_set_is_as_likely_to_all_engines(
+    cpu_model: WheelModel | NativeModel, hf_model: HfModel
+) -> None:
+    closed = [task for task in TASKS.values() if task.labels]
+    asked = [Request(prompt(hf_model, 1), 40, grammar_of(task), alternatives=True, least=0.0) for task in closed]
+    for task, one, other in zip(closed, answers(cpu_model, asked), answers(hf_model, asked), strict=True):
+        [left], [right] = one.alternatives, other.alternatives
+        assert {task.label(task.read(text)) for text in left} == set(task.labels)
+        assert left.keys() == right.keys()
+        assert sum(left.values()) == pytest.approx(1)
+        assert max(abs(math.log(left[text]) - math.log(right[text])) for text in left) < 0.1
+        assert left[one.text] == max(left.values()) == pytest.approx(one.probability)
+        assert one.text == other.text or abs(math.log(left[one.text] / left[other.text])) < 2 * TIE
+
+
+def test_all_labels_of_a_closed_set_take_one_step(native_model: NativeModel) -> None:
+    rads = Request(prompt(native_model, 1), 40, grammar_of(TASKS["rads_assignment"]), alternatives=True, least=0.0)
+    answer = Answer(rads, native_model.renderer)
+    asked = answer.asks(0.0)
+    for beginning in asked:
+        answer.tell(beginning, np.zeros(native_model.renderer.tokenizer.size, np.float32))
+    answer.settle()
+    assert (
+        answer.stop_reason == "end"
+        and len(asked) > 20
+        and len(answer.alternatives[0]) == len(TASKS["rads_assignment"].labels)
+    )
 
 
 def test_a_choice_of_many_ids_is_made_among_all_of_them(model: Model, hf_model: HfModel) -> None:

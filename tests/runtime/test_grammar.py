@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radlite.data import sample
-from radlite.runtime.grammar import Node, Walk, alternatives, automaton
+from radlite.runtime.grammar import Node, Walk, automaton, weigh
 from radlite.runtime.scripted import byte_renderer
 from radlite.tasks import TASKS, Grammar
 from radlite.tasks.abnormality import CLASSES, STATES, Abnormalities, render
@@ -119,11 +119,55 @@ def told(prefix: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
     return {token: 0.75 if token == END else likely[BYTES.decode([token])] for token in allowed}
 
 
-@pytest.mark.parametrize("answer", TEXTS)
-def test_alternatives_are_told_apart_whichever_of_them_was_the_answer(answer: str) -> None:
+def took(answer: str) -> Walk:
+    """A walk that took this way, whatever the model would say."""
+    walk = Walk(sequence(TEXTS), BYTES, END, 30)
     ids = [*BYTES.encode(answer), END]
-    [spread] = alternatives(sequence(TEXTS), BYTES, END, ids, told)
+    while walk.options:
+        walk.go(ids[len(walk.ids)])
+    return walk
+
+
+@pytest.mark.parametrize("answer", TEXTS)
+def test_alternatives_are_told_apart_whichever_way_the_walk_took(answer: str) -> None:
+    found = weigh(sequence(TEXTS), BYTES, END, took(answer), told, 0.0)
+    [spread] = found.alternatives
     assert spread == pytest.approx(dict(zip(TEXTS, (0.7, 0.06, 0.18, 0.06), strict=True)))
+    assert list(spread) == list(TEXTS)
+    assert (found.ids, found.probability) == ([*BYTES.encode(TEXTS[0]), END], pytest.approx(0.7))
+
+
+def test_labels_that_together_are_negligible_are_not_told_apart() -> None:
+    asked = []
+
+    def ask(prefix: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
+        asked.append(BYTES.decode(list(prefix)))
+        return told(prefix, allowed)
+
+    [spread] = weigh(sequence(TEXTS), BYTES, END, took(TEXTS[0]), ask, 0.31).alternatives
+    assert spread == pytest.approx({TEXTS[0]: 0.7})
+    assert asked == [""]
+
+
+def test_the_answer_of_a_closed_set_is_its_likeliest_text_though_others_together_outweigh_it() -> None:
+    likely = {"a": 0.4, "b": 0.6, "c": 0.45, "d": 0.55}
+
+    def ask(prefix: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
+        return {token: likely[BYTES.decode([token])] for token in allowed}
+
+    grammar = sequence(["a", "bc", "bd"])
+    walk = Walk(grammar, BYTES, END, 9)
+    while walk.options:
+        walk.take(ask(walk.ids, walk.options))
+    assert BYTES.decode(walk.ids[:-1]) == "bd"
+    found = weigh(grammar, BYTES, END, walk, ask)
+    assert (BYTES.decode(found.ids[:-1]), found.probability, found.alternatives) == ("a", pytest.approx(0.4), ())
+
+
+def test_a_label_that_is_longer_than_the_limit_is_never_the_answer() -> None:
+    walk = Walk(sequence(["M0", "M1 distant"]), BYTES, END, 3)
+    found = weigh(sequence(["M0", "M1 distant"]), BYTES, END, walk, told, 0.0)
+    assert BYTES.decode(found.ids[:-1]) == "M0"
 
 
 def test_what_was_chosen_from_on_the_way_is_not_asked_again() -> None:
@@ -134,7 +178,7 @@ def test_what_was_chosen_from_on_the_way_is_not_asked_again() -> None:
     def never(prefix: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
         raise AssertionError("asked")
 
-    spread = alternatives(sequence(["a", "b"], ["c", "d"]), BYTES, END, walk.ids, walk.remembered(never))
+    spread = weigh(sequence(["a", "b"], ["c", "d"]), BYTES, END, walk, never, 0.0).alternatives
     assert [list(one) for one in spread] == [["a", "b"], ["c", "d"]]
     assert all(sum(one.values()) == pytest.approx(1) for one in spread)
 

@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radlite.chat import Renderer
-from radlite.runtime.grammar import Walk, alternatives
+from radlite.runtime.grammar import Walk, Weighed, weigh
 from radlite.runtime.model import Request, end_ids
 
 Beginning = tuple[int, ...]
 """The first ids of an answer; the empty one stands at the end of the prompt."""
 
-CLOSED = 64
-"""Choices in all answers together up to which the probabilities of all of them are computed at once."""
+_AT_ONCE = 8
+"""Choices on the ways to all answers up to which all are computed at once, which costs less than another step."""
+_ALL = 1024
+"""The same, where every answer's probability is asked for, however small."""
 
 _EXTRA = 0.2
 """What one more id in a small batch costs beside a step of its own (docs/performance.md)."""
@@ -36,9 +38,9 @@ class Answer:
         self.stop_reason: Literal["", "end", "length", "time"] = ""
         self.guesses: list[tuple[int, int]] = []
         """Of each step that guessed: how many came true, and how many were tried, up to the first that did not."""
-        self.alternatives: tuple[Mapping[str, float], ...] = ()
         self._tokenizer, self._end, self._ends = renderer.tokenizer, renderer.end_id, end_ids(renderer)
         self._walk = Walk(request.grammar, self._tokenizer, self._end, request.max_tokens) if request.grammar else None
+        self._weighed: Weighed | None = None
         self._free: list[int] = []
         self._known: dict[Beginning, dict[int, float]] = {}
         self._likeliest: dict[Beginning, int] = {}
@@ -51,6 +53,8 @@ class Answer:
     @property
     def ids(self) -> list[int]:
         """The ids of the answer so far, the end of turn included."""
+        if self._weighed:
+            return self._weighed.ids
         return self._walk.ids if self._walk else self._free
 
     @property
@@ -61,7 +65,14 @@ class Answer:
     @property
     def probability(self) -> float | None:
         """Of the answer so far among all that its grammar allows; None for free text."""
+        if self._weighed:
+            return self._weighed.probability
         return self._walk.probability if self._walk else None
+
+    @property
+    def alternatives(self) -> tuple[Mapping[str, float], ...]:
+        """At the end, what `Completion.alternatives` is to be."""
+        return self._weighed.alternatives if self._weighed else ()
 
     def asks(self, trust: float) -> list[Beginning]:
         """The beginnings whose logits are needed next, and as many guesses ahead as pay where one comes true with the
@@ -105,8 +116,9 @@ class Answer:
             guess = self._lookup.after(here, min(_FARTHEST, self.request.max_tokens - len(here) - 1))
             return self._worth(trust, {(*here, *guess[:count]): [] for count in range(len(guess) + 1)})
         if not self._walk.options:
-            return self._missing()
-        if self.request.alternatives and not self._known and (all_ := self._walk.everywhere(CLOSED)):
+            return self._weigh()[1]
+        most = _ALL if self.request.least == 0 else _AT_ONCE
+        if self.request.alternatives and not self._known and (all_ := self._walk.everywhere(most)):
             return all_
         return self._worth(trust, self._walk.along(self._lookup.after(self._walk.ids, _FARTHEST)))
 
@@ -126,10 +138,11 @@ class Answer:
         if self._walk:
             while self._walk.options and (known := self._known.get(tuple(self._walk.ids))):
                 self._walk.take(_shares(known, self._walk.options))
-            if not self._walk.options and not self._missing():
-                if self.request.alternatives:
-                    self.alternatives = self._alternatives({})
-                self.stop_reason = "end" if self._walk.ids and self._walk.ids[-1] == self._end else "length"
+            if not self._walk.options:
+                weighed, missing = self._weigh()
+                if not missing:
+                    self._weighed = weighed
+                    self.stop_reason = "end" if weighed.ids[-1:] == [self._end] else "length"
             return
         while not self.stop_reason and (token := self._likeliest.get(tuple(self._free))) is not None:
             self._free.append(token)
@@ -138,22 +151,20 @@ class Answer:
             elif len(self._free) == self.request.max_tokens:
                 self.stop_reason = "length"
 
-    def _missing(self) -> dict[Beginning, list[int]]:
-        """What has to be known besides, to tell how likely all alternatives are."""
+    def _weigh(self) -> tuple[Weighed, dict[Beginning, list[int]]]:
+        """The whole answer by what is known, and what has to be known besides: only without such is it right."""
         missing: dict[Beginning, list[int]] = {}
-        if self.request.alternatives:
-            self._alternatives(missing)
-        return missing
 
-    def _alternatives(self, missing: dict[Beginning, list[int]]) -> tuple[Mapping[str, float], ...]:
         def ask(beginning: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
             known = self._known.get(tuple(beginning), {})
             if all(token in known for token in allowed):
                 return _shares(known, allowed)
             missing[tuple(beginning)] = list(allowed)
-            return dict.fromkeys(allowed, 1 / len(allowed))
+            return {}
 
-        return alternatives(self.request.grammar, self._tokenizer, self._end, self.ids, ask)
+        assert self._walk
+        least = self.request.least if self.request.alternatives else None
+        return weigh(self.request.grammar, self._tokenizer, self._end, self._walk, ask, least), missing
 
 
 class Lookup:

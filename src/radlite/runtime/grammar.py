@@ -6,18 +6,19 @@ A grammar over characters, such as GBNF, would admit others ("B", "I", "-"), whi
 
 import copy
 import functools
+import heapq
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from radlite.tasks.grammar import Grammar
 from radlite.tokenizer import Tokenizer
 
 Ask = Callable[[Sequence[int], Sequence[int]], Mapping[int, float]]
-"""(ids of an answer's beginning, ids that may follow) to the probability of each of these; together they make 1."""
-
-MOST_ALTERNATIVES = 16
-"""A choice between more texts than this is not told apart text by text: it would cost a question for each branch."""
+"""(ids of an answer's beginning, ids that may follow) to the probability of each of these; together they make 1.
+Nothing where that is yet to be computed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -122,7 +123,7 @@ class Walk:
 
     def __init__(self, grammar: Grammar, tokenizer: Tokenizer, end: int, most: int) -> None:
         self._node: Node | None = automaton(grammar, tokenizer)
-        self._end, self._most = end, most
+        self._end, self.most = end, most
         self.ids: list[int] = []
         """The answer so far."""
         self.choices: dict[int, Mapping[int, float]] = {}
@@ -207,9 +208,9 @@ class Walk:
 
     def _allowed(self) -> list[int]:
         """Ids that may follow and leave room for the rest and the end of turn."""
-        if not self._node or len(self.ids) >= self._most:
+        if not self._node or len(self.ids) >= self.most:
             return []
-        room = self._most - len(self.ids) - 2
+        room = self.most - len(self.ids) - 2
         allowed = [token for token, node in self._node.next.items() if node.shortest <= room]
         if self._node.end:
             allowed.append(self._end)
@@ -220,22 +221,44 @@ class Walk:
         return self._node.next[token].shortest, token
 
 
-def alternatives(
-    grammar: Grammar, tokenizer: Tokenizer, end: int, answer: Sequence[int], ask: Ask
-) -> tuple[dict[str, float], ...]:
-    """For each state that `answer` passes and that has a few texts to choose from, the probability of each text.
+class Weighed(NamedTuple):
+    """A whole answer within a grammar, how likely it is, and what might have stood there."""
 
-    Exact: where several texts begin alike and the answer took another way, `ask` is asked on.
+    ids: list[int]
+    probability: float
+    alternatives: tuple[Mapping[str, float], ...]
+    """For each state on the way that has texts to choose from, the probability of each of them."""
+
+
+def weigh(
+    grammar: Grammar, tokenizer: Tokenizer, end: int, walk: Walk, ask: Ask, least: float | None = None
+) -> Weighed:
+    """The answer at the end of a walk, or, where the grammar is one closed set of texts, the likeliest of these.
+
+    A walk looks one id ahead, so that texts which begin alike may outweigh the likeliest. With `least` the alternatives
+    are told as well, except for texts that begin alike and together are less likely than this: at 0 all of them are.
+    Where the walk did not pass, `ask` is asked.
     """
-    found: list[dict[str, float]] = []
-    for begin, state in _states(grammar, tokenizer, tuple(answer)):
-        texts = {text: edge.to for edge in grammar[state] for text in edge.texts}
-        if 1 < len(texts) <= MOST_ALTERNATIVES:
-            ids = {
-                text: (*tokenizer.encode(text), *((end,) if to == len(grammar) else ())) for text, to in texts.items()
-            }
-            found.append(dict(_spread(ids, tuple(answer[:begin]), 1.0, ask)))
-    return tuple(found)
+    closed, ask = len(grammar) == 1, walk.remembered(ask)
+    ids, probability, told = walk.ids, walk.probability, list[Mapping[str, float]]()
+    for begin, state in _states(grammar, tokenizer, tuple(walk.ids)) if closed or least is not None else ():
+        texts = {
+            text: (*tokenizer.encode(text), *((end,) if edge.to == len(grammar) else ()))
+            for edge in grammar[state]
+            for text in edge.texts
+        }
+        if closed:
+            texts = {text: ids for text, ids in texts.items() if len(ids) <= walk.most}
+        if len(texts) < 2:
+            continue
+        spread = _spread(texts, tuple(walk.ids[:begin]), ask, least or 0.0)
+        found = dict(spread if least is not None else itertools.islice(spread, 1))
+        if least is not None:
+            told.append({text: found[text] for text in texts if text in found})
+        if closed and found and walk.ids[-1:] == [end]:
+            best = max(found, key=found.__getitem__)
+            ids, probability = list(texts[best]), found[best]
+    return Weighed(ids, probability, tuple(told))
 
 
 def _states(grammar: Grammar, tokenizer: Tokenizer, answer: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -257,15 +280,27 @@ def _states(grammar: Grammar, tokenizer: Tokenizer, answer: tuple[int, ...]) -> 
 
 
 def _spread(
-    texts: Mapping[str, tuple[int, ...]], prefix: tuple[int, ...], mass: float, ask: Ask
+    texts: Mapping[str, tuple[int, ...]], prefix: tuple[int, ...], ask: Ask, least: float
 ) -> Iterator[tuple[str, float]]:
-    """`mass` over texts that go on with these ids after `prefix`."""
-    branches: dict[int, dict[str, tuple[int, ...]]] = {}
-    for text, ids in texts.items():
-        branches.setdefault(ids[0], {})[text] = ids[1:]
-    likely = ask(prefix, sorted(branches)) if len(branches) > 1 else dict.fromkeys(branches, 1.0)
-    for token, branch in branches.items():
+    """Texts that go on with these ids after `prefix`, each with its probability, the likeliest first.
+
+    Beginnings are followed in the order of their probability, which is at least that of each text that begins so
+    (uniform-cost search). One that has less than `least` and several texts is left out.
+    """
+    number = itertools.count()
+    open_ = [(-1.0, next(number), 0, texts)]
+    while open_:
+        mass, _, at, branch = heapq.heappop(open_)
         if len(branch) == 1:
-            yield next(iter(branch)), mass * likely[token]
-        else:
-            yield from _spread(branch, (*prefix, token), mass * likely[token], ask)
+            yield next(iter(branch)), -mass
+            continue
+        if -mass < least:
+            continue
+        ways: dict[int, dict[str, tuple[int, ...]]] = {}
+        while len(ways) < 2:
+            ways, at = {}, at + 1
+            for text, ids in branch.items():
+                ways.setdefault(ids[at - 1], {})[text] = ids
+        beginning = (*prefix, *next(iter(branch.values()))[: at - 1])
+        for token, likely in ask(beginning, sorted(ways)).items():
+            heapq.heappush(open_, (mass * likely, next(number), at, ways[token]))

@@ -15,7 +15,7 @@ import transformers
 
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
-from radlite.runtime.grammar import Walk, alternatives
+from radlite.runtime.grammar import Walk, weigh
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids, never
 
 _WINDOW = 16
@@ -182,19 +182,21 @@ class HfModel:
             row.stop_reason = "length"
 
     def _completion(self, row: _Row, seconds: float) -> Completion:
+        request, tokenizer, end, walk = row.request, self.renderer.tokenizer, self.renderer.end_id, row.walk
+        ids, probability = row.answer, None
+        found: tuple[Mapping[str, float], ...] = ()
+        if walk:
+            ask, least = functools.partial(self._ask, request), request.least if request.alternatives else None
+            ids, probability, found = weigh(request.grammar, tokenizer, end, walk, ask, least)
         assert row.stop_reason
-        tokenizer, end, walk = self.renderer.tokenizer, self.renderer.end_id, row.walk
-        ask = functools.partial(self._ask, row.request)
         return Completion(
-            text=tokenizer.decode(row.answer[:-1] if row.stop_reason == "end" else row.answer),
+            text=tokenizer.decode(ids[:-1] if row.stop_reason == "end" else ids),
             stop_reason=row.stop_reason,
-            prompt_tokens=len(row.request.prompt.ids),
+            prompt_tokens=len(request.prompt.ids),
             cached_tokens=0,
-            generated_tokens=len(row.answer),
-            probability=walk.probability if walk else None,
-            alternatives=alternatives(row.request.grammar, tokenizer, end, row.answer, walk.remembered(ask))
-            if walk and row.request.alternatives
-            else (),
+            generated_tokens=len(ids),
+            probability=probability,
+            alternatives=found,
             seconds=seconds,
         )
 

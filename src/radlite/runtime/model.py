@@ -10,6 +10,9 @@ from radlite.tasks.grammar import Grammar
 
 T = TypeVar("T")
 
+NEGLIGIBLE = 0.001
+"""Probability below which labels that begin alike are not told apart; telling costs an engine a question or more."""
+
 DEFAULT_CONTEXT = 4096
 """Tokens of context that an engine opens, if the model has as many: a report, some solved examples, and an answer."""
 
@@ -18,14 +21,17 @@ DEFAULT_CONTEXT = 4096
 class Request:
     """One prompt to complete with at most `max_tokens` tokens, inside `grammar` if there is one.
 
-    `alternatives` asks how likely the texts are that the answer was chosen from. `draft` is a likely answer, which may
-    make the true one come sooner and never changes it. After `seconds` of work the answer is cut.
+    In a closed set of texts the answer is the likeliest of them; any other is built up greedily, id by id.
+    `alternatives` asks how likely the texts are that the answer was chosen from, but for those that begin alike and
+    together are less likely than `least`. `draft` is a likely answer, which may make the true one come sooner and never
+    changes it. After `seconds` of work the answer is cut.
     """
 
     prompt: Prompt
     max_tokens: int
     grammar: Grammar = ()
     alternatives: bool = False
+    least: float = NEGLIGIBLE
     draft: str = ""
     kind: str = ""
     """Of requests that are alike, such as a task's: how well guesses turn out is learned by kind."""
@@ -49,7 +55,7 @@ class Completion:
     probability: float | None = None
     """Of an answer within a grammar, among all that it allows, as a product over the choices on its way."""
     alternatives: tuple[Mapping[str, float], ...] = ()
-    """For each state of the grammar with a few texts to choose from, in the answer's order: text to probability."""
+    """For each state of the grammar with texts to choose from, in the answer's order: text to probability."""
 
 
 def never() -> bool:

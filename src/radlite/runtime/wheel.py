@@ -16,7 +16,7 @@ import xllamacpp
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
 from radlite.runtime import gguf, memory
-from radlite.runtime.grammar import Walk, alternatives
+from radlite.runtime.grammar import Walk, weigh
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids, never
 
 _LIFT = 100.0
@@ -173,17 +173,20 @@ class WheelModel:
         while walk.options and not late:
             walk.take(ask(walk.ids, walk.options))
             late = stop() or (bool(walk.options) and time.perf_counter() - begin > request.seconds)
-        ended = walk.ids[-1:] == [end]
+        ids, probability = walk.ids, walk.probability
+        found: tuple[Mapping[str, float], ...] = ()
+        if not late:
+            least = request.least if request.alternatives else None
+            ids, probability, found = weigh(request.grammar, tokenizer, end, walk, ask, least)
+        ended = ids[-1:] == [end]
         return Completion(
-            text=tokenizer.decode(walk.ids[:-1] if ended else walk.ids),
+            text=tokenizer.decode(ids[:-1] if ended else ids),
             stop_reason="end" if ended else "time" if late else "length",
             prompt_tokens=len(prompt),
             cached_tokens=min(cached[0] if cached else 0, len(prompt)),
-            generated_tokens=len(walk.ids),
-            probability=walk.probability,
-            alternatives=alternatives(request.grammar, tokenizer, end, walk.ids, walk.remembered(ask))
-            if request.alternatives and not late
-            else (),
+            generated_tokens=len(ids),
+            probability=probability,
+            alternatives=found,
             seconds=time.perf_counter() - begin,
         )
 

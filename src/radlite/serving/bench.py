@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
@@ -403,13 +403,10 @@ class _Subject:
         """What an item asks: free text of its length, else what the task's grammar allows."""
         name, report, tokens = item
         task, inputs = named(name), {"report": report}
-        prompt = self._reader.prompt(task, inputs)
+        request = self._reader.request(self._reader.prompt(task, inputs), task, inputs)
         if name in FREE:
-            request = Request(prompt, tokens, kind=name)
-        else:
-            grammar, all_ = task.grammar(inputs), bool(task.probabilities)
-            request = Request(prompt, task.max_tokens, grammar, all_, task.draft(inputs), name)
-        if (need := len(prompt.ids) + request.max_tokens) > self.model.context_tokens:
+            request = replace(request, max_tokens=tokens, grammar=(), draft="")
+        if (need := len(request.prompt.ids) + request.max_tokens) > self.model.context_tokens:
             raise UserError(
                 f"A report with {name} needs {need:,} tokens, but the window has {self.model.context_tokens:,}; ask "
                 "for more with --context, or use a model with a larger window."

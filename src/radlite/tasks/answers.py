@@ -37,6 +37,11 @@ def choice(labels: Iterable[str]) -> Callable[[Mapping[str, str]], Grammar]:
     return lambda inputs: allowed
 
 
+def of_labels(alternatives: tuple[Mapping[str, float], ...]) -> dict[str, float]:
+    """The probabilities of a reading whose grammar is `choice`: label to probability."""
+    return dict(alternatives[0]) if alternatives else {}
+
+
 def quote(text: str, start: int, end: int) -> Evidence:
     """The stretch of `text` from `start` to `end`."""
     return Evidence(text[start:end], start, end)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from radlite.tasks.answers import choice, one_label, one_of
+from radlite.tasks.answers import choice, of_labels, one_label, one_of
 from radlite.tasks.prompts import cue, instruction
 from radlite.tasks.task import Counts, Task
 
@@ -56,6 +56,6 @@ NLI = Task(
     grammar=choice(LABELS),
     labels=LABELS,
     label=render,
-    probabilities=lambda alternatives: dict(alternatives[0]) if alternatives else {},
+    probabilities=of_labels,
     count=count,
 )

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from radlite.errors import UserError
 from radlite.files import read_toml
-from radlite.tasks.answers import choice, free_text, one_label, one_of, overlap, words
+from radlite.tasks.answers import choice, free_text, of_labels, one_label, one_of, overlap, words
 from radlite.tasks.task import Task
 
 VARIABLE: Final = "RADLITE_TASKS"
@@ -87,7 +87,7 @@ def _choice(facts: _File) -> Task:
         grammar=choice(facts.labels),
         labels=tuple(facts.labels),
         label=_label,
-        probabilities=lambda alternatives: dict(alternatives[0]) if alternatives else {},
+        probabilities=of_labels,
         count=lambda answer, truth: one_label(answer.label if answer else None, truth.label),
     )
 

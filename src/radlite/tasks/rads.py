@@ -7,7 +7,7 @@ from radlite.rads import NO_RADS, category, labels, spelled
 from radlite.rads.features import disagreement
 from radlite.rads.mentions import find, stated
 from radlite.rads.severity import SEVERITIES, acts, parent, severity
-from radlite.tasks.answers import choice, one_label, one_of, quote, squeeze
+from radlite.tasks.answers import choice, of_labels, one_label, one_of, quote, squeeze
 from radlite.tasks.prompts import cue, instruction
 from radlite.tasks.task import Counts, Grounded, Task
 
@@ -55,6 +55,12 @@ def read(text: str) -> Assignment | None:
 def render(answer: Assignment) -> str:
     """Canonical spelling, with modifiers if there are any."""
     return spelled(answer.category, answer.modifiers)
+
+
+def draft(inputs: Mapping[str, str]) -> str:
+    """The category that the report itself gives, if any."""
+    found = stated(inputs["report"])
+    return found.category if found and found.category in labels() else ""
 
 
 def ground(answer: Assignment, inputs: Mapping[str, str]) -> Grounded:
@@ -130,9 +136,11 @@ RADS = Task(
     metric="accuracy",
     max_tokens=24,
     grammar=choice(labels()),
+    draft=draft,
     ground=ground,
     labels=labels(),
     label=_category,
+    probabilities=of_labels,
     count=count,
     rank=_rank,
     group=_group,
