@@ -10,7 +10,7 @@ ifeq ($(shell uname -m),x86_64)
 CMAKE_ARGS ?= -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8
 endif
 
-.PHONY: demo demo-fast native test test-slow check demonstration clean help
+.PHONY: demo demo-fast native ray test test-slow check demonstration clean help
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ demo-fast: $(READY) ## The same with little data: shows that everything works, n
 native: $(READY) ## The fast engine, compiled for this machine's CPU (once; some five minutes, needs a C++ compiler)
 	@command -v c++ >/dev/null || { echo "A C++ compiler is missing; on Debian and Ubuntu: apt-get install g++"; exit 2; }
 	CMAKE_ARGS="$(CMAKE_ARGS)" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[native]'
+
+ray: $(READY) ## What batches on a Ray cluster need
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 
 test: $(READY) ## The default tests
 	$(VENV)/bin/python -m pytest
