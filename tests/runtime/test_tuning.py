@@ -1,5 +1,6 @@
 """Settings are measured once for a machine and a model, stored, and never trusted blindly."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -59,5 +60,25 @@ def test_what_was_measured_by_request_counts_for_a_small_model_too(header: Heade
 def test_settings_that_end_the_process_are_left_out(header: Header) -> None:
     cut = header.path.with_suffix(".cut")
     cut.write_bytes(header.path.read_bytes()[:-5000])
-    assert tuning._tried(cut, Settings(threads=1), 20) is None
-    assert tuning._tried(header.path, Settings(threads=1), 20) is not None
+    assert tuning._tried(cut, 1.0, [Settings(threads=1)], 20) == []
+    assert len(tuning._tried(header.path, 1.0, [Settings(threads=1), Settings(threads=1, ubatch=64)], 20)) == 2
+
+
+def test_settings_are_tried_on_layers_that_have_the_types_of_the_whole(header: Header, tmp_path: Path) -> None:
+    path, share = tuning._part(header, tmp_path)
+    part, count = gguf.read(path), f"{header.keys['general.architecture']}.block_count"
+    layers = header.keys[count]
+    assert share == min(4, layers) / layers and part.keys[count] == min(4, layers)
+    assert part.types["blk.0.attn_v.weight"] == header.types["blk.0.attn_v.weight"]
+    assert part.tensors["blk.0.ffn_up.weight"] == header.tensors["blk.0.ffn_up.weight"]
+    with header.path.open("rb") as whole, path.open("rb") as cut:
+        for name in ("blk.1.ffn_up.weight", "output_norm.weight"):
+            whole.seek(header.starts[name])
+            cut.seek(part.starts[name])
+            assert whole.read(header.size(name)) == cut.read(part.size(name))
+
+
+def test_where_no_part_can_be_made_settings_are_tried_on_the_whole(header: Header, tmp_path: Path) -> None:
+    keys = {name: value for name, value in header.keys.items() if not name.endswith("block_count")}
+    assert tuning._part(dataclasses.replace(header, keys=keys), tmp_path) == (header.path, 1.0)
+    assert tuning._part(header, tmp_path / "absent") == (header.path, 1.0)

@@ -9,7 +9,7 @@ import math
 import mmap
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Header:
     tensors: dict[str, tuple[int, ...]]
     types: dict[str, int]
     """Names to the numbers of `gguf.GGMLQuantizationType`."""
+    starts: dict[str, int] = field(default_factory=dict)
+    """Names to the bytes of the file before the tensors' data."""
 
     @property
     def manifest(self) -> dict[str, Any] | None:
@@ -112,19 +114,20 @@ def _header(path: Path, data: mmap.mmap) -> Header:
     keys = {take(_STRING): take(take(4)) for _ in range(key_count)}
     tensors: dict[str, tuple[int, ...]] = {}
     types: dict[str, int] = {}
-    end = 0
+    starts: dict[str, int] = {}
     for _ in range(tensor_count):
         name = take(_STRING)
         tensors[name] = tuple(take(10) for _ in range(take(4)))
         types[name] = take(4)
-        end = max(end, _bytes(tensors[name], types[name]) + take(10))
+        starts[name] = take(10)
     alignment = int(keys.get("general.alignment", 32)) or 1
     start = -(-offset() // alignment) * alignment
+    end = max((at + _bytes(tensors[name], types[name]) for name, at in starts.items()), default=0)
     if tensors and start + end > len(data):
         raise UserError(
             f"{path} is cut short ({len(data):,} of {start + end:,} bytes); export or download the model again."
         )
-    return Header(path, keys, tensors, types)
+    return Header(path, keys, tensors, types, {name: start + at for name, at in starts.items()})
 
 
 def _bytes(shape: tuple[int, ...], kind: int) -> int:

@@ -18,6 +18,7 @@ from gguf import LlamaFileType as FileType
 
 from radlite.chat import Renderer
 from radlite.errors import UserError
+from radlite.runtime.gguf import Header
 from radlite.tokenizer import QWEN_PATTERN
 
 KINDS: Final = {
@@ -219,6 +220,41 @@ def write_head(
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     writer.close()
+
+
+def cut(whole: Header, path: Path, layers: int, rows: int) -> None:
+    """Write a GGUF of `layers` layers of `whole`, evenly spaced, and of `rows` ids at most, without a tokenizer.
+
+    It computes as fast as such a part of the whole. Raises `LookupError` or `TypeError` for a file whose keys or
+    tensors are not as llama.cpp names them, and `OSError` where the disk is full.
+    """
+    family = whole.keys["general.architecture"]
+    count = whole.keys[f"{family}.block_count"]
+    kept = sorted({round(number * (count - 1) / max(layers - 1, 1)) for number in range(layers)})
+    names = {f"blk.{old}.": f"blk.{new}." for new, old in enumerate(kept)}
+    sources: dict[str, str] = {}
+    for name in whole.tensors:
+        layer = re.match(r"blk\.\d+\.", name)
+        if not layer or layer[0] in names:
+            sources[names[layer[0]] + name[layer.end() :] if layer else name] = name
+    shapes = {name: whole.tensors[source][::-1] for name, source in sources.items()}
+    for name in ("token_embd.weight", "output.weight"):
+        if name in shapes:
+            shapes[name] = (min(rows, shapes[name][0]), *shapes[name][1:])
+    types = {name: Type(whole.types[source]) for name, source in sources.items()}
+    keys = {name: value for name, value in whole.keys.items() if name.split(".")[0] not in ("tokenizer", "radlite")}
+    keys |= {
+        f"{family}.block_count": len(kept),
+        f"{family}.vocab_size": shapes["token_embd.weight"][0],
+        "tokenizer.ggml.model": "none",
+    }
+    write_head(path, keys, shapes, types)
+    with whole.path.open("rb") as source_file, path.open("ab") as file:
+        for name, source in sources.items():
+            file.write(bytes(-file.tell() % ALIGNMENT))
+            source_file.seek(whole.starts[source])
+            file.write(source_file.read(size(math.prod(shapes[name][:-1]), shapes[name][-1], types[name])))
+        file.write(bytes(-file.tell() % ALIGNMENT))
 
 
 def _add(writer: Any, name: str, value: Any) -> None:

@@ -4,9 +4,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -14,14 +15,16 @@ from typing import Any, Final
 from radlite.errors import UserError
 from radlite.files import read_json, write_json
 from radlite.manifest import text_hash
-from radlite.runtime import machine
+from radlite.runtime import layout, machine
 from radlite.runtime.gguf import Header
 
 _WORTH: Final = 200 << 20
 """Smaller files are read so fast that measuring would take longer than it saves."""
 _SECONDS: Final = 20.0
-_PROMPT: Final = 128
-_WRITTEN: Final = 6
+_PROMPT: Final = 384
+_WRITTEN: Final = 24
+_LAYERS, _IDS = 4, 1024
+"""Layers of the model that settings are tried on, and rows of its vocabulary."""
 _REPORT, _ANSWER = 350, 90
 """Tokens read and steps of writing of a panel, by which settings are compared."""
 
@@ -39,7 +42,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Settings, and how fast they were: tokens a second of a prompt, and of one answer alone."""
+    """Settings, and how fast they were: tokens a second of a prompt, and of one answer alone, through all layers."""
 
     settings: Settings
     reading: float
@@ -79,55 +82,80 @@ def stored(header: Header) -> list[Trial]:
 def measure(header: Header, seconds: float = _SECONDS) -> list[Trial]:
     """Try settings, the defaults first, until the time is over, and store what came out; the best first.
 
-    Each is tried in a process of its own: some kernels end it on some CPUs. What cannot be tried is left out.
+    They are tried on some layers of the model, which stand for all; in processes of their own, as some kernels end them
+    on some CPUs. What cannot be tried is left out.
     """
-    cores, begun = machine.cores(), time.perf_counter()
-    wanted = [Settings(cores), Settings(cores, repack=True), Settings(cores, ubatch=256)]
-    wanted += [Settings(threads) for threads in {max(1, cores // 2), max(1, cores - 1)} - {cores}]
-    found: list[Trial] = []
-    for one in wanted:
+    begun, found = time.perf_counter(), list[Trial]()
+
+    def tries(*wanted: Settings) -> None:
         left = seconds - (time.perf_counter() - begun)
-        if found and left < 1.5 * (time.perf_counter() - begun) / len(found):
-            break
-        if trial := _tried(header.path, one, left if found else 60.0):
-            found.append(trial)
-    if not found:
-        return [Trial(default(), 0.0, 0.0)]
-    # Another setting has to be better than noise; copied weights also take more memory.
-    found.sort(key=lambda trial: trial.seconds * (1.0 if trial.settings == wanted[0] else 1.1))
+        if not found or left > 0:
+            found.extend(_tried(path, share, wanted, left if found else 60.0))
+
+    def best() -> Settings:
+        # Another setting has to be better than noise; copied weights also take more memory.
+        found.sort(key=lambda trial: trial.seconds * (1.0 if trial.settings == default() else 1.1))
+        return found[0].settings
+
+    with tempfile.TemporaryDirectory(prefix="radlite-", ignore_cleanup_errors=True) as folder:
+        path, share = _part(header, Path(folder))
+        tries(default())
+        if not found:  # llama.cpp may not take the part
+            path, share = header.path, 1.0
+            tries(default())
+        if not found:
+            return [Trial(default(), 0.0, 0.0)]
+        tries(replace(default(), repack=True))
+        cores, so_far = machine.cores(), best()
+        fewer = sorted({max(1, cores // 2), max(1, cores - 1)} - {cores})
+        tries(*(replace(so_far, threads=threads) for threads in fewer), replace(so_far, ubatch=128))
+    best()
     _store(header, found)
     return found
 
 
-def _tried(path: Path, one: Settings, seconds: float) -> Trial | None:
+def _part(header: Header, folder: Path) -> tuple[Path, float]:
+    """A file with some layers of the model, and their share of all; the model itself where that cannot be."""
+    path = folder / "part.gguf"
+    with contextlib.suppress(LookupError, TypeError, ValueError, OSError):
+        layout.cut(header, path, _LAYERS, _IDS)
+        whole = header.keys[f"{header.keys['general.architecture']}.block_count"]
+        return path, min(_LAYERS, whole) / whole
+    return header.path, 1.0
+
+
+def _tried(path: Path, share: float, wanted: Sequence[Settings], seconds: float) -> list[Trial]:
+    """Trials of the settings, one after the other in one process, as many as the time allows."""
     spawn = multiprocessing.get_context("spawn")
     pipe, other = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=_try, args=(other, path, one), daemon=True)
+    process = spawn.Process(target=_try, args=(other, path, share, wanted), daemon=True)
     process.start()
     other.close()
+    found, end = list[Trial](), time.perf_counter() + max(seconds, 1.0)
     try:
-        if pipe.poll(max(seconds, 1.0)):
-            return Trial(one, *pipe.recv())
+        while len(found) < len(wanted) and pipe.poll(max(end - time.perf_counter(), 0.0)):
+            found.append(pipe.recv())
     except (EOFError, OSError):
-        return None
+        pass
     finally:
         process.kill()
         process.join()
         pipe.close()
-    return None
+    return found
 
 
-def _try(pipe: Connection, path: Path, one: Settings) -> None:
+def _try(pipe: Connection, path: Path, share: float, wanted: Sequence[Settings]) -> None:
     """In the process: measure, warmed up, and take the better of two."""
     from radlite.runtime import native
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent.
-    with contextlib.suppress(UserError, RuntimeError), contextlib.closing(native.Cache(path, 1024, one)) as cache:
-        ids = [number % 50 + 3 for number in range(_PROMPT)]
-        cache.time(ids[:8])
-        reading = min(cache.time(ids) for _ in range(2))
-        writing = min(cache.time(ids[:1], times=_WRITTEN) for _ in range(2))
-        pipe.send((_PROMPT / reading, _WRITTEN / writing))
+    for one in wanted:
+        with contextlib.suppress(UserError, RuntimeError), contextlib.closing(native.Cache(path, 2048, one)) as cache:
+            ids = [number % 50 + 3 for number in range(_PROMPT)]
+            cache.time(ids[:8])
+            reading = min(cache.time(ids) for _ in range(2))
+            writing = min(cache.time(ids[:1], times=_WRITTEN) for _ in range(2))
+            pipe.send(Trial(one, share * _PROMPT / reading, share * _WRITTEN / writing))
 
 
 def _place() -> Path:
