@@ -23,12 +23,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from radlite.chat import Renderer, Turn
+from radlite.chat import Renderer
 from radlite.reader import turns
 from radlite.runtime import gguf, machine, native, wheel
 from radlite.runtime.model import Model, Request
 from radlite.serving.bench import BATCH, FREE, PANEL, Item, items
-from radlite.tasks import SYSTEM, named
+from radlite.tasks import named
+from radlite.tasks.prompting import Prompts
 
 CONTEXT = 2048
 
@@ -47,9 +48,8 @@ class Notebook:
 
     def run(self, asked: Sequence[Item]) -> None:
         for name, report, tokens in asked:
-            task = named(name)
-            text = f"[TASK: {name}]\n{task.instruction}\n\n{report}"
-            prompt = self._renderer.prompt([Turn("system", SYSTEM), Turn("user", text)])
+            asked = turns(named(name), {"report": report}, "instruction", prompts=Prompts("task-first"))
+            prompt = self._renderer.prompt(asked)
             answer = self._llama.create_completion(
                 list(prompt.ids), max_tokens=tokens, temperature=0.1, stop=[self._renderer.end],
                 logit_bias=dict.fromkeys(self._ends, -100.0),
