@@ -321,9 +321,11 @@ def test_two_words_for_one_label_share_its_probability(engine: native.NativeMode
 
 
 STRICT = (
-    "{% for message in messages %}{% if message.role == 'system' or (message.role == 'user') != (loop.index0 is even) %}"
-    "{{ raise_exception('roles take turns') }}{% endif %}<|im_start|>{{ message.role }}\n{{ message.content | trim }}"
-    "{{ eos_token }}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'system' or (message.role == 'user') != (loop.index0 is even) %}"
+    "{{ raise_exception('roles take turns') }}{% endif %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content | trim }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
