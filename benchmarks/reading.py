@@ -23,12 +23,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from radlite.chat import Renderer, Turn
-from radlite.reader import turns
-from radlite.runtime import gguf, machine, native, wheel
-from radlite.runtime.model import Model, Request
-from radlite.serving.bench import BATCH, FREE, PANEL, Item, items
-from radlite.tasks import SYSTEM, named
+from radlite.chat import Renderer
+from radlite.reader import Reader, turns
+from radlite.runtime import gguf, machine, native, tuning, wheel
+from radlite.runtime.model import Model
+from radlite.runtime.tuning import Settings
+from radlite.serving import bench
+from radlite.serving.bench import BATCH, PANEL, Item, items
+from radlite.tasks import named
+from radlite.tasks.prompting import Prompts
 
 CONTEXT = 2048
 
@@ -47,9 +50,8 @@ class Notebook:
 
     def run(self, asked: Sequence[Item]) -> None:
         for name, report, tokens in asked:
-            task = named(name)
-            text = f"[TASK: {name}]\n{task.instruction}\n\n{report}"
-            prompt = self._renderer.prompt([Turn("system", SYSTEM), Turn("user", text)])
+            put = turns(named(name), {"report": report}, "instruction", prompts=Prompts("task-first"))
+            prompt = self._renderer.prompt(put)
             answer = self._llama.create_completion(
                 list(prompt.ids), max_tokens=tokens, temperature=0.1, stop=[self._renderer.end],
                 logit_bias=dict.fromkeys(self._ends, -100.0),
@@ -74,21 +76,10 @@ class Engine:
     """One of RadLite's engines, asked as `radlite.reader` asks it."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
+        self._reader = Reader(model)
 
     def run(self, asked: Sequence[Item]) -> None:
-        requests = []
-        for name, report, tokens in asked:
-            task, inputs = named(name), {"report": report}
-            prompt = self._model.renderer.prompt(turns(task, inputs))
-            if name in FREE:
-                requests.append(Request(prompt, tokens, kind=name))
-            else:
-                requests.append(
-                    Request(prompt, task.max_tokens, task.grammar(inputs), bool(task.probabilities),
-                            task.draft(inputs), name)
-                )  # fmt: skip
-        for _ in self._model.complete(requests):
+        for _ in self._reader.model.complete([bench.asked(self._reader, item) for item in asked]):
             pass
 
 
@@ -120,18 +111,21 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--reports", type=int, default=20, help="panels and label tasks")
     parser.add_argument("--batches", type=int, default=2, help="batches of 16 reports with three tasks")
-    parser.add_argument("--threads", type=int, default=machine.cores())
+    parser.add_argument("--threads", type=int, help="all cores unless given, and native as its tuning says")
     parser.add_argument("--systems", default="notebook,server,wheel,native")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    renderer = gguf.read(given.model).renderer()
+    header = gguf.read(given.model)
+    renderer, threads = header.renderer(), given.threads or machine.cores()
+    chosen = Settings(threads) if given.threads else tuning.settings(header, print)
+    print(f"{threads} threads; native: {chosen}")
     made: dict[str, Callable[[], Any]] = {
-        "notebook": lambda: Notebook(given.model, given.threads, renderer),
-        "server": lambda: Server(given.model, given.threads, renderer),
-        "wheel": lambda: Engine(wheel.open_model(given.model, CONTEXT, given.threads)),
+        "notebook": lambda: Notebook(given.model, threads, renderer),
+        "server": lambda: Server(given.model, threads, renderer),
+        "wheel": lambda: Engine(wheel.open_model(given.model, CONTEXT, threads)),
         "native": lambda: Engine(
-            native.open_model(given.model, CONTEXT, given.threads, guesses=False, cells=4 * CONTEXT)
+            native.open_model(given.model, CONTEXT, guesses=False, cells=4 * CONTEXT, chosen=chosen)
         ),
     }
     systems = {name: made[name]().run for name in given.systems.split(",")}

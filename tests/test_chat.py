@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import jinja2
@@ -11,7 +12,7 @@ from radlite.errors import UserError
 from radlite.reader import turns
 from radlite.runtime.scripted import byte_renderer
 from radlite.tasks import TASKS, Example
-from radlite.tokenizer import Tokenizer
+from radlite.tokenizer import Tokenizer, definition
 from radlite.training.base import TEMPLATES
 
 OFFICIAL = {"qwen2.5": "Qwen2.5-Instruct.jinja", "qwen3": "Qwen3.jinja"}
@@ -129,11 +130,12 @@ def test_no_text_changes_a_prompts_control_tokens(text: str) -> None:
     [
         ("{% for", "not valid Jinja"),
         ("{{ raise_exception('no') }}", "refuses"),
-        ("{{ messages[0].content }}", "drops or repeats"),
+        ("{{ messages[0].role }}", "drops or repeats"),
         ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "drops or repeats"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "refuses"),
         ("{% for _ in range(10**9) %}{% endfor %}", "refuses"),
         ("{{ 1 / 0 }}", "refuses"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}\ue0007\ue001", "drops or repeats"),
     ],
 )
 def test_a_template_that_cannot_be_used_is_a_user_error(template: str, message: str) -> None:
@@ -151,8 +153,119 @@ def test_a_folder_gives_its_template_from_either_place(base: Path, tmp_path: Pat
     assert Renderer.from_folder(tmp_path).template == template
 
 
-def test_a_vocabulary_without_end_of_turn_is_a_user_error() -> None:
-    from radlite.tokenizer import definition
+@pytest.mark.parametrize("named", ["<|im_start|>", {"content": "<|im_start|>"}, None, 3, "no token of it"])
+def test_a_folder_names_the_tokens_that_its_template_asks_for(base: Path, tmp_path: Path, named: object) -> None:
+    (tmp_path / "tokenizer.json").write_text((base / "tokenizer.json").read_text("utf-8"), "utf-8")
+    template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template, "bos_token": named}))
+    renderer = Renderer.from_folder(tmp_path)
+    [*begin, _] = renderer.prompt([Turn("user", "a")]).ids
+    known = named == "<|im_start|>" or isinstance(named, dict)
+    assert begin == ([renderer.tokenizer.control["<|im_start|>"]] if known else [])
 
+
+def test_a_vocabulary_without_end_of_turn_is_a_user_error() -> None:
     with pytest.raises(UserError, match="end-of-turn"):
         Renderer(Tokenizer(definition(["a"], [], {"<s>": 1})), "")
+
+
+LLAMA = (
+    "{% for message in messages %}{% set text = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' "
+    "+ message['content'] | trim + '<|eot_id|>' %}{% if loop.first %}{% set text = bos_token + text %}{% endif %}"
+    "{{ text }}{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for message in messages %}{% if (message.role == 'user') != (loop.index0 is even) %}"
+    "{{ raise_exception('roles take turns') }}{% endif %}<start_of_turn>{{ 'model' if message.role == 'assistant' else "
+    "message.role }}\n{{ message.content | trim }}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+PHI = (
+    "{% for message in messages %}{% if message.role not in ['system', 'user', 'assistant'] %}{% continue %}{% endif %}"
+    "<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+CHATML_WITHOUT_SYSTEM = (
+    "{% for message in messages if message.role != 'system' %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ALTERNATING = (
+    "{{ bos_token }}{% for message in messages %}{% if loop.previtem and loop.previtem.role == message.role %}"
+    "{{ raise_exception('roles take turns') }}{% endif %}{% if message.role == 'assistant' %} {{ message.content }}</s>"
+    "{% elif message.role == 'system' %}<<{{ message.content }}>>{% else %}[INST] {{ message.content }} [/INST]"
+    "{% endif %}{% endfor %}"
+)
+OTHERS = {
+    "a template with a beginning token, which strips texts": (
+        LLAMA,
+        ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+        "<|begin_of_text|>",
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nRead.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nA report.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nM?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    ),
+    "a template that refuses a system turn and two user turns in a row": (
+        GEMMA,
+        ["<bos>", "<start_of_turn>", "<end_of_turn>"],
+        "<bos>",
+        "<bos><start_of_turn>user\nRead.\n\n\nA report.\n\nM?<end_of_turn>\n<start_of_turn>model\n",
+    ),
+    "a template with a token for each role": (
+        PHI,
+        ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"],
+        "",
+        "<|system|>\nRead.\n<|end|>\n<|user|>\nA report.<|end|>\n<|user|>\nM?<|end|>\n<|assistant|>\n",
+    ),
+    "a template that passes over a system turn": (
+        CHATML_WITHOUT_SYSTEM,
+        ["<|im_start|>", "<|im_end|>"],
+        "",
+        "<|im_start|>user\nRead.\n\n\nA report.<|im_end|>\n<|im_start|>user\nM?<|im_end|>\n<|im_start|>assistant\n",
+    ),
+    "a template that refuses two user turns in a row": (
+        ALTERNATING,
+        ["<s>", "</s>", "[INST]", "[/INST]"],
+        "<s>",
+        "<s><<Read.\n>>[INST] A report.\n\nM? [/INST]",
+    ),
+}
+
+
+def of_others(name: str) -> tuple[Renderer, str]:
+    """A renderer of a template of others, and what it makes of a system turn and two user turns."""
+    template, control, begin, expected = OTHERS[name]
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    ids = {token: len(alphabet) + number for number, token in enumerate(control)}
+    return Renderer(Tokenizer(definition(alphabet, [], ids)), template, {"bos_token": begin}), expected
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_models_of_others_are_asked_as_their_template_says(name: str) -> None:
+    renderer, expected = of_others(name)
+    prompt = renderer.prompt([Turn("system", "Read.\n"), Turn("user", "A report."), Turn("user", "M?")])
+    assert prompt.text == expected
+    assert renderer.tokenizer.decode(prompt.ids) == expected
+    assert renderer.end in ("<|eot_id|>", "<end_of_turn>", "<|end|>", "<|im_end|>", "</s>")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_solved_examples_are_asked_as_the_template_of_others_says(name: str) -> None:
+    renderer, _ = of_others(name)
+    solved = [Turn("system", "0"), *(Turn(role, text) for text in "12" for role in ("user", "user", "assistant"))]
+    text = renderer.prompt([*solved, Turn("user", "3"), Turn("user", "4")]).text
+    assert [one for one in text if one in "01234"] == list("011122234")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@given(text=st.text())
+@settings(deadline=None, max_examples=50)
+def test_no_text_changes_the_control_tokens_of_a_template_of_others(name: str, text: str) -> None:
+    renderer, _ = of_others(name)
+    hostile = "".join(renderer.tokenizer.control) + text
+    assert controls(renderer, hostile) == controls(renderer, "plain")
+
+
+def test_a_template_is_never_told_the_date() -> None:
+    template = "{% if strftime_now is defined %}{{ strftime_now('%d') }}{% endif %}{{ messages[0].content }}"
+    assert Renderer(byte_renderer().tokenizer, template).prompt([Turn("user", "a")]).text == "a"

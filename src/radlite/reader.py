@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from radlite.chat import Prompt, Turn
 from radlite.errors import UserError
 from radlite.runtime.model import NEGLIGIBLE, Completion, Model, Request, in_order, never
-from radlite.tasks import SYSTEM, Example, Reading, Task, named
+from radlite.tasks import Example, Reading, Task, named
+from radlite.tasks.prompting import OURS, Prompts
 from radlite.tasks.task import Style
 
 CUT = {
@@ -17,16 +18,22 @@ CUT = {
 REWORDED = "the model was tuned with another wording of this task"
 
 
-def turns(task: Task, inputs: Mapping[str, str], style: Style = "cue", shots: Sequence[Example] = ()) -> list[Turn]:
-    """The whole conversation that asks `task` of `inputs`: system, solved examples if any, texts, task.
+def turns(
+    task: Task,
+    inputs: Mapping[str, str],
+    style: Style = "cue",
+    shots: Sequence[Example] = (),
+    prompts: Prompts = OURS,
+) -> list[Turn]:
+    """The whole conversation that asks `task` of `inputs`: system, solved examples if any, texts and task.
 
     Solved examples are asked by cue in any style: they show the form themselves, and the window is small.
     """
-    asked = [Turn("system", SYSTEM)]
+    asked = [Turn("system", prompts.system)] if prompts.system else []
     for shot in shots:
-        asked += [Turn("user", text) for text in task.turns(shot.inputs)]
-        asked.append(Turn("assistant", shot.answer))
-    return asked + [Turn("user", text) for text in task.turns(inputs, style)]
+        asked += [Turn("user", text) for text in prompts.turns(task, shot.inputs)]
+        asked.append(Turn("assistant", prompts.written(task, shot.answer)))
+    return asked + [Turn("user", text) for text in prompts.turns(task, inputs, style)]
 
 
 class Reader:
@@ -34,8 +41,9 @@ class Reader:
 
     `style` is `cue` for models tuned by RadLite and `instruction` for others; `shots` are solved examples per task;
     `constrain` holds answers to the task's grammar. `tuned` is task to the wording that the model was tuned with, if
-    that is known: a reading warns of another one. `probabilities` of every label cost a question or two more to the
-    model where labels begin alike. An answer is cut after `seconds` of work.
+    that is known: a reading warns of another one. `probabilities` of the labels cost a question or two more to the
+    model where labels begin alike; those that together are less likely than `least` are not told. An answer is cut after `seconds` of work. `prompts` are for a model of others that
+    is asked in another order or other words; a model that radlite tuned is warned of.
     """
 
     def __init__(
@@ -48,6 +56,7 @@ class Reader:
         probabilities: bool = True,
         seconds: float = math.inf,
         least: float = NEGLIGIBLE,
+        prompts: Prompts = OURS,
     ) -> None:
         self.model = model
         self.style: Style = style
@@ -57,10 +66,12 @@ class Reader:
         self.probabilities = probabilities
         self.seconds = seconds
         self.least = least
+        self.prompts = prompts
 
     def prompt(self, task: Task, inputs: Mapping[str, str]) -> Prompt:
         """The prompt sent for `task` on `inputs`."""
-        return self.model.renderer.prompt(turns(task, inputs, self.style, self.shots.get(task.name, ())))
+        shots = self.shots.get(task.name, ())
+        return self.model.renderer.prompt(turns(task, inputs, self.style, shots, self.prompts))
 
     def read(self, task: str, inputs: Mapping[str, str]) -> Reading:
         """Ask one task. Raises `UserError` for an unknown task, or one input missing or empty."""
@@ -77,7 +88,7 @@ class Reader:
 
         It ends early, within one step of the engine, once `stop()` is true.
         """
-        asked = [(named(task), inputs) for task, inputs in questions]
+        asked = [(self.prompts.asked(named(task)), inputs) for task, inputs in questions]
         prompts = [self.prompt(task, inputs) for task, inputs in asked]
         fit = []
         for number, (prompt, (task, _)) in enumerate(zip(prompts, asked, strict=True)):
@@ -120,11 +131,11 @@ class Reader:
             evidence=held.evidence if held else (),
             warnings=(
                 *((CUT[completion.stop_reason],) if completion.stop_reason in CUT else ()),
-                *((REWORDED,) if self.tuned.get(task.name, task.wording) != task.wording else ()),
+                *((REWORDED,) if self._reworded(task) else ()),
                 *(held.warnings if held else ()),
             ),
             model=self.model.name,
-            wording=task.wording,
+            wording=self.prompts.wording(task),
             stop_reason=completion.stop_reason,
             tokens={
                 "prompt": completion.prompt_tokens,
@@ -133,6 +144,10 @@ class Reader:
             },
             seconds=completion.seconds,
         )
+
+    def _reworded(self, task: Task) -> bool:
+        asked = self.prompts.wording(task)
+        return self.tuned.get(task.name, task.wording if self.style == "cue" else asked) != asked
 
     def _too_long(self, task: Task, prompt: Prompt) -> Reading:
         need, have = len(prompt.ids) + task.max_tokens, self.model.context_tokens
@@ -143,7 +158,7 @@ class Reader:
             text="",
             warnings=(f"report and answer need {need:,} tokens, the model's window holds {have:,}",),
             model=self.model.name,
-            wording=task.wording,
+            wording=self.prompts.wording(task),
             tokens={"prompt": len(prompt.ids), "cached": 0, "generated": 0},
         )
 

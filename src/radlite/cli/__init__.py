@@ -15,7 +15,7 @@ import typer
 import radlite
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
-from radlite.cli.common import Corpus, Json, print_json
+from radlite.cli.common import Corpus, Json, PromptPack, PromptStyle, print_json
 from radlite.cli.data import data
 from radlite.cli.rads import rads
 from radlite.cli.read import read
@@ -131,6 +131,8 @@ def evaluate(
     tasks: Annotated[str, typer.Option(help="Tasks, separated by commas; all of the corpus if not given.")] = "",
     shots: Annotated[int, typer.Option(min=0, help="Solved training examples in each prompt.")] = 0,
     limit: Annotated[int, typer.Option(min=1, help="Items of each task at most.")] = 500,
+    prompt_style: PromptStyle = "",
+    prompts: PromptPack = None,
     as_json: Json = False,
 ) -> None:
     """Ask models a split of a corpus, beside the baselines; every number with n and a 95 % interval."""
@@ -141,16 +143,19 @@ def evaluate(
     from radlite.evaluation.metrics import rows
     from radlite.evaluation.run import evaluate_models, progress
     from radlite.tasks import named
+    from radlite.tasks.prompting import chosen
 
+    put = chosen(prompt_style, prompts)
     wanted = [named(name.strip()).name for name in tasks.split(",") if name.strip()]
     items = selection.sample([row for task in wanted or (None,) for row in read(corpus, task, split)], limit)
     known = [row for task in dict.fromkeys(item.task for item in items) for row in read(corpus, task, "train")]
     found = rows(baselines.majority(known, items), "majority", "baseline")
     found += rows(baselines.tfidf(known, items), "tfidf", "baseline")
     with progress(Console(stderr=True)) as bar:
-        found += evaluate_models(models, items, out, selection.shots(known, shots) if shots else {}, bar)
+        found += evaluate_models(models, items, out, selection.shots(known, shots) if shots else {}, bar, put)
     metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
-    report.write_summary(out, found, {"corpus": str(corpus), "split": split, "limit": limit}, metrics)
+    made = {"corpus": str(corpus), "split": split, "limit": limit, "prompt_style": put.order, "prompts": put.hash}
+    report.write_summary(out, found, made, metrics)
     if as_json:
         print_json(found)
     else:

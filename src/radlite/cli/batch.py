@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from radlite.cli.common import PromptPack, PromptStyle
+
 
 def batch(
     table: Annotated[Path, typer.Argument(metavar="IN", help="Table of reports: .csv, .jsonl, .parquet or .xlsx.")],
@@ -22,6 +24,8 @@ def batch(
     model: Annotated[Path | None, typer.Option(help="GGUF file; a tiny demonstration model if not given.")] = None,
     any_model: Annotated[bool, typer.Option("--any-model", help="Accept a GGUF that radlite did not make.")] = False,
     engine: Annotated[str, typer.Option(help="native, wheel, or auto: native where it is installed.")] = "auto",
+    prompt_style: PromptStyle = "",
+    prompts: PromptPack = None,
     context: Annotated[int | None, typer.Option(min=64, help="Window in tokens; the model's own if not given.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Engines, each a process; they share the model's memory.")] = 1,
     threads: Annotated[
@@ -43,6 +47,7 @@ def batch(
     from radlite.serving.batch import Job, run
     from radlite.serving.engines import Engine
     from radlite.tasks import named
+    from radlite.tasks.prompting import chosen
 
     given = {"report": column, "question": question, "hypothesis": hypothesis}
     job = Job(
@@ -53,10 +58,11 @@ def batch(
         tuple(name for name in (id, *(keep or ())) if name),
         wide,
     )
+    put = chosen(prompt_style, prompts)
     if model is None:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
         model = asking.demonstration()
-    opened = Engine(model, context, threads, engine, seconds)
+    opened = Engine(model, context, threads, engine, seconds, put)
     done = run(job, opened, workers, ray, any_model, Console(stderr=True))
     told = ", ".join(f"{count:,} {status}" for status, count in done.statuses.most_common())
     print(f"radlite: {done.rows:,} rows of {table} are read into {out}: {told or 'no answers'}.", file=sys.stderr)

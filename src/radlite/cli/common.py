@@ -8,6 +8,13 @@ from typing import Annotated, Any
 import typer
 
 Corpus = Annotated[Path, typer.Option(help="Corpus folder, made by `radlite data build`.")]
+PromptStyle = Annotated[
+    str, typer.Option(help="report-first, or task-first for a model tuned so; the pack's, else report-first.")
+]
+PromptPack = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.toml", help="The tasks in your own words, for a model of others: docs/other-models.md."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from radlite.cli.common import Json, print_json, read_text
+from radlite.cli.common import Json, PromptPack, PromptStyle, print_json, read_text
 from radlite.errors import UserError
 
 
@@ -31,6 +31,8 @@ def read(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Cut an answer after so much work.")] = None,
     engine: Annotated[str, typer.Option(help="native, wheel, or auto: native where it is installed.")] = "auto",
     any_model: Annotated[bool, typer.Option("--any-model", help="Accept a GGUF that radlite did not make.")] = False,
+    prompt_style: PromptStyle = "",
+    prompts: PromptPack = None,
     schema: Annotated[str, typer.Option(help="Print the JSON schema of this task's answers, and nothing else.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -54,7 +56,9 @@ def read(
     from radlite.reader import demand_fit
     from radlite.runtime.engine import open_model
     from radlite.serving import asking
+    from radlite.tasks.prompting import chosen
 
+    put = chosen(prompt_style, prompts)
     if not model:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
         model = [asking.demonstration()]
@@ -63,7 +67,7 @@ def read(
     for path, numbers in shares.items():  # one model after the other: each reads the report once
         opened = open_model(path, context, threads, engine, told=_told)
         with contextlib.closing(opened):
-            reader = asking.reader(opened, seconds or math.inf)
+            reader = asking.reader(opened, seconds or math.inf, put)
             for at, reading in reader.readings([questions[number] for number in numbers]):
                 readings[numbers[at]] = demand_fit(reading)
                 if not as_json:

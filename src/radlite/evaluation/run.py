@@ -21,6 +21,7 @@ from radlite.manifest import text_hash, weights_hash
 from radlite.reader import Reader
 from radlite.runtime.model import Model
 from radlite.tasks import Example, named
+from radlite.tasks.prompting import OURS, Prompts
 from radlite.tasks.task import Style
 
 # Items are asked in blocks that always begin at the same places, and a continued run asks its block from the beginning:
@@ -90,7 +91,7 @@ def _continued(reader: Reader, items: Sequence[Example], path: Path, identity: s
 
 def _header(reader: Reader, items: Sequence[Example], identity: str) -> dict[str, Any]:
     """First line of an answer file: what the answers depend on."""
-    task = named(items[0].task)
+    task = reader.prompts.asked(named(items[0].task))
     prompt = reader.prompt(task, items[0].inputs)
     return {
         "kind": "answers",
@@ -99,6 +100,7 @@ def _header(reader: Reader, items: Sequence[Example], identity: str) -> dict[str
         "identity": identity,
         "context_tokens": reader.model.context_tokens,
         "style": reader.style,
+        "prompts": reader.prompts.hash,
         "shots": [shot.id for shot in reader.shots.get(task.name, ())],
         "items": len(items),
         "prompt": text_hash([prompt.text, task.max_tokens, repr(task.grammar(items[0].inputs)), reader.constrain]),
@@ -226,12 +228,13 @@ def evaluate_models(
     out: Path,
     shots: Mapping[str, Sequence[Example]] | None = None,
     progress: Progress | None = None,
+    prompts: Prompts = OURS,
 ) -> list[Row]:
     """Evaluate the model at each of `places` on `items`, which are of one split: result rows, answers under `out`.
 
-    `shots` are solved examples by task, as many for each. A model bears the name of its base; a second one of the same
-    base and stage that of its own file or folder. Continues what an earlier call left in `out`. Raises `UserError` as
-    its parts do, and if two models would bear one name.
+    `shots` are solved examples by task, as many for each; `prompts` say how all are asked. A model bears the name of
+    its base; a second one of the same base and stage that of its own file or folder. Continues what an earlier call
+    left in `out`. Raises `UserError` as its parts do, and if two models would bear one name.
     """
     found: list[Row] = []
     names: set[tuple[str, Stage]] = set()
@@ -244,7 +247,7 @@ def evaluate_models(
                 raise UserError(f"{place} is given twice, or two models are called {name}; rename one.")
             names.add((name, opened.stage))
             folder = out / f"{opened.model.name}-{opened.stage}-{count}-{items[0].split}"
-            reader = Reader(opened.model, opened.style, shots, probabilities=False)
+            reader = Reader(opened.model, opened.style, shots, probabilities=False, prompts=prompts)
             answered = evaluate(reader, items, folder, opened.identity, progress)
         found += rows(answered, name, opened.stage, count)
     return found

@@ -60,7 +60,13 @@ class Header:
         template = self.keys.get("tokenizer.chat_template")
         if not isinstance(template, str) or not template:
             raise UserError(f"{self.path} has no chat template; use the GGUF of an instruction-tuned model.")
-        return Renderer(self.tokenizer(), template)
+        tokens = self._list("tokenizer.ggml.tokens")
+        special = {}
+        for name in ("bos", "eos"):
+            number = self.keys.get(f"tokenizer.ggml.{name}_token_id")
+            if isinstance(number, int) and 0 <= number < len(tokens):
+                special[f"{name}_token"] = str(tokens[number])
+        return Renderer(self.tokenizer(), template, special)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer: the very tokenizer.json if the file carries it, else rebuilt from the vocabulary."""

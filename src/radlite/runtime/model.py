@@ -98,6 +98,7 @@ def in_order(completions: Iterable[tuple[int, T]]) -> Iterator[T]:
 
 
 def end_ids(renderer: Renderer) -> frozenset[int]:
-    """Ids at which a model stops: the end of its turn, and the end of text that base models know."""
+    """Ids at which a model stops: the end of its turn, the end that its file names, and that which base models know."""
     control = renderer.tokenizer.control
-    return frozenset({renderer.end_id, control.get("<|endoftext|>", renderer.end_id)})
+    names = ("<|endoftext|>", renderer.special.get("eos_token", ""))
+    return frozenset({renderer.end_id, *(control[name] for name in names if name in control)})

@@ -13,6 +13,8 @@ from radlite.routing.detection import detect
 from radlite.routing.router import Router
 from radlite.runtime import gguf
 from radlite.tasks import TASKS
+from radlite.tasks.prompting import OURS, Prompts
+from radlite.tasks.task import Style
 
 
 def demonstration() -> Path:
@@ -31,10 +33,11 @@ def demand_ours(path: Path, made: Mapping[str, Any] | None) -> None:
         )
 
 
-def reader(model: Any, seconds: float = math.inf) -> Reader:
-    """Ask a model of a GGUF file as it was tuned: by cue if radlite did, else by instruction."""
+def reader(model: Any, seconds: float = math.inf, prompts: Prompts = OURS) -> Reader:
+    """Ask a model of a GGUF file as it was tuned: by cue if radlite did, else by instruction or a user's `prompts`."""
     made = model.manifest or {}
-    return Reader(model, "cue" if tuned_base(made) else "instruction", tuned=tuned_wording(made), seconds=seconds)
+    style: Style = "cue" if tuned_base(made) else "instruction"
+    return Reader(model, style, tuned=tuned_wording(made), seconds=seconds, prompts=prompts)
 
 
 def possible(given: Sequence[str]) -> tuple[str, ...]:

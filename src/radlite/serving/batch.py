@@ -138,6 +138,7 @@ def _depends(job: Job, engine: Engine) -> dict[str, Any]:
         "table": sha256(job.table),
         "columns": [job.texts, job.carried],
         "tasks": {task.name: text_hash([task.wording, task.max_tokens, task.labels]) for task in asked},
+        "prompts": engine.prompts.hash,
         "all": not job.tasks,
         "model": sha256(engine.path),
         "context": engine.context,

@@ -400,12 +400,7 @@ class _Subject:
         return [{item[0]: self._request(item) for item in report} for report in found]
 
     def _request(self, item: Item) -> Request:
-        """What an item asks: free text of its length, else what the task's grammar allows."""
-        name, report, tokens = item
-        task, inputs = named(name), {"report": report}
-        request = self._reader.request(self._reader.prompt(task, inputs), task, inputs)
-        if name in FREE:
-            request = replace(request, max_tokens=tokens, grammar=(), draft="")
+        name, request = item[0], asked(self._reader, item)
         if (need := len(request.prompt.ids) + request.max_tokens) > self.model.context_tokens:
             raise UserError(
                 f"A report with {name} needs {need:,} tokens, but the window has {self.model.context_tokens:,}; ask "
@@ -417,6 +412,14 @@ class _Subject:
         """Let the wheel engine, which keeps the last prompt, keep one of another report; the native one keeps none."""
         if not self._native:
             self.ask([Request(self._reader.prompt(named("m_staging"), {"report": "-"}), 1)])
+
+
+def asked(reader: Reader, item: Item) -> Request:
+    """What an item asks: free text of its length, else what the task's grammar allows."""
+    name, report, tokens = item
+    task, inputs = named(name), {"report": report}
+    request = reader.request(reader.prompt(task, inputs), task, inputs)
+    return replace(request, max_tokens=tokens, grammar=(), draft="") if name in FREE else request
 
 
 def items(renderer: Renderer, tasks: Sequence[str], count: int, seed: int) -> list[list[Item]]:

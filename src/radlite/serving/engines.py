@@ -17,23 +17,26 @@ from radlite.runtime.model import never
 from radlite.serving import asking
 from radlite.serving.journal import Entry
 from radlite.tasks import Reading, named
+from radlite.tasks.prompting import OURS, Prompts
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """How a model is opened: `context` in tokens and `threads` as the engine chooses if None, `kind` as in
-    `runtime.engine.open_model`, `seconds` of work for an answer at most."""
+    `runtime.engine.open_model`, `seconds` of work for an answer at most, and how it is asked."""
 
     path: Path
     context: int | None = None
     threads: int | None = None
     kind: str = "auto"
     seconds: float | None = None
+    prompts: Prompts = OURS
 
     def open(self) -> Reader:
         """Start a process with the model; processes share the memory of the file. `Reader.model.close` ends it."""
         settings = {"context_tokens": self.context, "threads": self.threads, "engine": self.kind}
-        return asking.reader(child.open_model(self.path, remembered=0, **settings), self.seconds or math.inf)
+        model = child.open_model(self.path, remembered=0, **settings)
+        return asking.reader(model, self.seconds or math.inf, self.prompts)
 
 
 @dataclass(frozen=True, slots=True)

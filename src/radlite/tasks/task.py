@@ -150,17 +150,26 @@ class Task:
 
         return pydantic.TypeAdapter(self.form).json_schema(mode="serialization")
 
+    def given(self, inputs: Mapping[str, str]) -> dict[str, str]:
+        """The inputs it needs, without white space at their ends. Raises `UserError` if one is missing or empty."""
+        found = {name: inputs.get(name, "").strip() for name in self.inputs}
+        if missing := [name for name, text in found.items() if not text]:
+            raise UserError(f"The task {self.name} needs a {missing[0]} that is not empty.")
+        return found
+
+    def texts(self, inputs: Mapping[str, str]) -> tuple[str, ...]:
+        """The inputs as they are sent: the report as it is, any other with its name before it."""
+        given = self.given(inputs).items()
+        return tuple(text if name == "report" else f"{name.capitalize()}: {text}" for name, text in given)
+
+    def told(self, style: Style = "cue") -> str:
+        """The task itself, as it is sent."""
+        return f"[TASK: {self.name}]\n{self.cue if style == 'cue' else self.instruction}"
+
     def turns(self, inputs: Mapping[str, str], style: Style = "cue") -> tuple[str, ...]:
         """The user turns for `inputs`: each text by itself, then the task.
 
         The task stands in a turn of its own, after the texts: the texts' KV state serves every task, and no text can
         imitate the boundary, which is a control token.
         """
-        missing = [name for name in self.inputs if not inputs.get(name, "").strip()]
-        if missing:
-            raise UserError(f"The task {self.name} needs a {missing[0]} that is not empty.")
-        texts = [
-            inputs[name].strip() if name == "report" else f"{name.capitalize()}: {inputs[name].strip()}"
-            for name in self.inputs
-        ]
-        return (*texts, f"[TASK: {self.name}]\n{self.cue if style == 'cue' else self.instruction}")
+        return (*self.texts(inputs), self.told(style))
