@@ -42,8 +42,9 @@ class Reader:
     `style` is `cue` for models tuned by RadLite and `instruction` for others; `shots` are solved examples per task;
     `constrain` holds answers to the task's grammar. `tuned` is task to the wording that the model was tuned with, if
     that is known: a reading warns of another one. `probabilities` of the labels cost a question or two more to the
-    model where labels begin alike; those that together are less likely than `least` are not told. An answer is cut after `seconds` of work. `prompts` are for a model of others that
-    is asked in another order or other words; a model that radlite tuned is warned of.
+    model where labels begin alike; those that together are less likely than `least` are not told. An answer is cut
+    after `seconds` of work. `prompts` are for a model of others that is asked in another order or other words; a model
+    that radlite tuned is warned of.
     """
 
     def __init__(
