@@ -1,8 +1,8 @@
 """Training steps on a CPU with plain attention for short samples against the fused kernel for all.
 
 `python benchmarks/attention.py` runs the same packed rows of the sample corpus through tiny-qwen3 with a LoRA adapter,
-forward and backward, for several values of `radlite.training.attention.SHORT`, in turn and in one process, and prints the
-seconds of a row of 2,048 tokens and the ratio to the fused kernel alone (SHORT = 0).
+forward and backward, for several values of `radlite.training.attention.SHORT`, in turn and in one process, and prints
+the seconds of a row of 2,048 tokens and the ratio to the fused kernel alone (SHORT = 0).
 """
 
 import argparse

@@ -14,10 +14,10 @@ from radlite.errors import UserError
 SHORT = 512
 """Tokens up to which plain products are faster on a CPU than the fused kernel, whose backward pass is slow there."""
 
-# torch 2.11 passes groups of heads through to its kernel; later releases want to be told.
-_GROUPED: dict[str, Any] = (
-    {"enable_gqa": True} if "enable_gqa" in inspect.signature(kernels.varlen_attn).parameters else {}
-)
+# Later releases of torch want to be told of heads in groups, which 2.11 passes through to its kernel.
+_SETTINGS: dict[str, Any] = {"window_size": (-1, 0)}
+if "enable_gqa" in inspect.signature(kernels.varlen_attn).parameters:
+    _SETTINGS["enable_gqa"] = True
 
 
 def chosen(attention: str, device: torch.device, bf16: bool) -> str:
@@ -84,19 +84,17 @@ def varlen(
     if dropout:
         raise UserError("The base drops attention weights in training, which varlen cannot; set attention to sdpa.")
     q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
-    output = kernels.varlen_attn(
-        q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=(-1, 0), **_GROUPED
-    )
+    output: Any = kernels.varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, **_SETTINGS)
     return output[None], None
 
 
 def varlen_expanded(
-    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *arguments: Any, **settings: Any
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, **settings: Any
 ) -> tuple[torch.Tensor, None]:
     """`varlen` for kernels that take no groups: each key and value is repeated for the heads that share it."""
     heads = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(heads, dim=1) for tensor in (key, value))
-    return varlen(module, query, key, value, *arguments, **settings)
+    return varlen(module, query, key, value, mask, **settings)
 
 
 def _plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
@@ -114,14 +112,15 @@ def _works(name: str, device: torch.device) -> bool:
     lengths, ends = [40, 130, 6], [0, 40, 170, 176, 176]
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(1, heads, 176, 64, generator=generator) for heads in (4, 2, 2)]
-    results = []
+    results: list[torch.Tensor] = []
+    runs: list[tuple[str, dict[str, Any]]] = [
+        (name, {"bounds": torch.tensor(ends, dtype=torch.int32, device=device), "longest": 130}),
+        ("radlite_segments", {"lengths": lengths}),
+    ]
     try:
-        for function, settings in (
-            (_FUNCTIONS[name], {"bounds": torch.tensor(ends, dtype=torch.int32, device=device), "longest": 130}),
-            (segments, {"lengths": lengths}),
-        ):
+        for function, settings in runs:
             inputs = [tensor.to(device, torch.bfloat16).requires_grad_() for tensor in drawn]
-            output = function(None, *inputs, None, **settings)[0]
+            output = _FUNCTIONS[function](None, *inputs, None, **settings)[0]
             gradients = torch.autograd.grad(output.float().square().sum(), inputs)
             results.append(torch.cat([tensor.float().flatten() for tensor in (output, *gradients)]))
     except (RuntimeError, ValueError, TypeError):  # no such kernel for this device, or not with these arguments

@@ -139,7 +139,7 @@ def collate(rows: Sequence[Row], frame: Frame | None = None) -> dict[str, Any]:
     for sample, label in zip(samples, labels, strict=True):
         if sample.targets:
             label[-sample.targets :] = sample.ids[-sample.targets :]
-    batch = {
+    batch: dict[str, Any] = {
         "input_ids": _row(sample.ids for sample in samples),
         "position_ids": _row(np.arange(len(sample.ids)) for sample in samples),
         "labels": _row(labels),
@@ -179,7 +179,8 @@ def loss(model: Any, batch: Mapping[str, Any], bf16: bool = False) -> torch.Tens
     if logits.is_cuda:
         return cross_entropy(logits, targets, weights)
     losses: torch.Tensor = F.cross_entropy(logits.float(), targets, reduction="none")
-    return (losses * weights).sum()
+    total: torch.Tensor = (losses * weights).sum()
+    return total
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -188,7 +189,7 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Te
     The gradient is computed with the loss and takes the place of the logits, so that there is no second matrix of their
     size. It can be asked for once.
     """
-    total: torch.Tensor = _CrossEntropy.apply(logits, targets, weights)
+    total: torch.Tensor = _CrossEntropy.apply(logits, targets, weights)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -197,7 +198,7 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         gradient = logits.detach()
         total = torch.zeros((), device=logits.device)
-        parts = (tensor.split(_CHUNK) for tensor in (gradient, targets[:, None], weights[:, None].float()))
+        parts = (torch.split(tensor, _CHUNK) for tensor in (gradient, targets[:, None], weights[:, None].float()))
         for part, right, weight in zip(*parts, strict=True):
             shares = part.float()
             shares -= shares.logsumexp(-1, keepdim=True)

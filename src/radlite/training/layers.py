@@ -85,10 +85,12 @@ class FusedLinear(peft.tuners.lora.Linear):  # type: ignore[misc]
     def forward(self, x: torch.Tensor, *arguments: Any, **settings: Any) -> torch.Tensor:
         """The matrix and its update applied to x (..., in)."""
         if self.merged or self.disable_adapters:
-            return super().forward(x, *arguments, **settings)
+            result: torch.Tensor = super().forward(x, *arguments, **settings)
+            return result
         a, b = (part[ADAPTER].weight.to(x.dtype) for part in (self.lora_A, self.lora_B))
         base = self.base_layer
-        return low_rank_linear(x, base.weight, base.bias, a, b, self.scaling[ADAPTER])[0]
+        output: torch.Tensor = low_rank_linear(x, base.weight, base.bias, a, b, self.scaling[ADAPTER])[0]
+        return output
 
 
 def fuse(model: Any) -> int:

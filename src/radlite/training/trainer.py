@@ -119,7 +119,8 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
     able = _device().type == "cuda" and kind != "radlite_segments"
     if config.compile is True and not able:
         raise UserError(
-            "The setting 'compile' is true, which needs a CUDA device and attention other than segments; set it to auto."
+            "The setting 'compile' is true, which needs a CUDA device and attention other than segments; "
+            "set it to auto."
         )
     model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora)
     if able and bf16:
