@@ -270,7 +270,7 @@ class Bench:
         """How far changing the first packed row moves the logits of the others (not at all), and its own."""
         self.set(Variant(compile=False))
         self.model.eval()
-        parts = [one for one in self.rows if len(one.ids) < 600][:4]
+        parts = list(self.plan()[0][:4])
         changed = dataclasses.replace(parts[0], ids=parts[0].ids[::-1].copy())
         with torch.no_grad(), self.casting(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             before, after = (self.logits(self.collate([tuple(rows)])) for rows in (parts, [changed, *parts[1:]]))
@@ -292,8 +292,7 @@ class Bench:
     def agreement(self) -> dict[str, float]:
         """Loss a target of the same rows, packed by our path and padded; how far the two gradients are apart."""
         found, gradients = {}, {}
-        ends = list(itertools.accumulate(len(one.ids) for one in self.rows[:PADDED_ROWS]))
-        rows = self.rows[: sum(end <= self.tokens for end in ends)]
+        rows = list(self.plan()[0][:PADDED_ROWS])
         for name in ("ours", "padded"):
             self.set(VARIANTS[name])
             batch = self.move(padded(rows) if name == "padded" else self.collate([tuple(rows)]))

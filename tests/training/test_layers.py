@@ -69,6 +69,8 @@ def test_a_frame_has_room_for_the_worst_batch_and_for_an_empty_one() -> None:
         bounds = collate(rows, held)["bounds"]
         assert len(bounds) == held.slots + 1 and bounds[-1] == 200
         assert bounds.diff().max() <= held.longest
+    with pytest.raises(ValueError, match="longer than its frame"):
+        collate([(sample(1, 41),)], held)
 
 
 @pytest.mark.parametrize("base", ["qwen2.5", "qwen3"], indirect=True)

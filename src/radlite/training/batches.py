@@ -126,7 +126,7 @@ def collate(rows: Sequence[Row], frame: Frame | None = None) -> dict[str, Any]:
     number for each token, `at` are the positions before a target, `useful` is the number of tokens of samples.
     `lengths` are the samples' token counts, by which attention is kept inside a sample. With a frame there are `bounds`
     in its place, where samples begin and end (slots + 1), and `longest`; the batch is filled up with samples of zeros
-    without targets, none of them longer than the longest.
+    without targets, none of them longer than the longest. Raises ValueError for a sample longer than that.
     """
     samples = [sample for row in rows for sample in row]
     useful = sum(len(sample.ids) for sample in samples)
@@ -150,6 +150,8 @@ def collate(rows: Sequence[Row], frame: Frame | None = None) -> dict[str, Any]:
     batch["at"] = (batch["labels"][0, 1:] != IGNORED).nonzero()[:, 0]
     if frame is None:
         return {**batch, "lengths": lengths}
+    if max(lengths) > frame.longest:
+        raise ValueError("a sample is longer than its frame, so that the kernel would leave its end out")
     ends = np.full(max(frame.slots, len(lengths)) + 1, sum(lengths), np.int32)
     ends[: len(lengths)] = np.cumsum([0, *lengths[:-1]])
     return {**batch, "bounds": torch.from_numpy(ends), "longest": frame.longest}
