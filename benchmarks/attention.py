@@ -1,8 +1,8 @@
 """Training steps on a CPU with plain attention for short samples against the fused kernel for all.
 
 `python benchmarks/attention.py` runs the same packed rows of the sample corpus through tiny-qwen3 with a LoRA adapter,
-forward and backward, for several values of `radlite.training.batches.SHORT`, in turn and in one process, and prints the
-seconds of a row of 2,048 tokens and the ratio to the fused kernel alone (SHORT = 0).
+forward and backward, for several values of `radlite.training.attention.SHORT`, in turn and in one process, and prints
+the seconds of a row of 2,048 tokens and the ratio to the fused kernel alone (SHORT = 0).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from radlite.chat import Renderer
 from radlite.data import sample
 from radlite.demo import base_folder
 from radlite.tasks import TASKS
-from radlite.training import batches, lora
+from radlite.training import attention, batches, lora
 from radlite.training.config import PROJECTIONS
 
 VALUES = (0, 128, 256, 512, 1024)
@@ -40,7 +40,7 @@ def main() -> None:
     model = lora.attach(model, 64, 128, PROJECTIONS, 0.0, False).train()
 
     def seconds(row: batches.Row, short: int) -> float:
-        batches.SHORT = short
+        attention.SHORT = short
         begun = time.perf_counter()
         batches.loss(model, batches.collate([row]), bf16=True).backward()
         model.zero_grad()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from radlite.chat import Renderer
 from radlite.reader import turns
 from radlite.tasks import named
-from radlite.training import batches
+from radlite.training import attention, batches
 from radlite.training.batches import IGNORED, Sample, balance, collate, encode, pack
 from tests.training.conftest import example, examples
 
@@ -23,9 +23,9 @@ def sample(number: int, size: int, targets: int = 2) -> Sample:
     return Sample(str(number), "n_staging", (np.arange(size, dtype=np.int32) + number) % 250, targets)
 
 
-def model_of(base: Path, attention: str) -> Any:
+def model_of(base: Path, kind: str) -> Any:
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float32, attn_implementation=ATTENTION[attention]
+        base, dtype=torch.float32, attn_implementation=ATTENTION[kind]
     )
     for parameter in model.parameters():  # random weights of this size make near-uniform logits; larger ones do not
         if parameter.ndim == 2:
@@ -93,22 +93,20 @@ def test_packed_rows_are_nearly_full() -> None:
     assert sizes.sum() / (2048 * len(rows)) > 0.95
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("kind", ATTENTION)
 @pytest.mark.parametrize("training", [True, False])
-def test_changing_one_packed_sample_leaves_the_others_logits_unmoved(
-    base: Path, attention: str, training: bool
-) -> None:
-    model = model_of(base, attention).train(training)
+def test_changing_one_packed_sample_leaves_the_others_logits_unmoved(base: Path, kind: str, training: bool) -> None:
+    model = model_of(base, kind).train(training)
     first, other, last = sample(5, 30), sample(200, 30), sample(90, 40)
     before, after = logits(model, [first, last, sample(7, 9)]), logits(model, [other, last, sample(7, 9)])
     assert torch.equal(before[30:], after[30:])
     assert (before[:30] - after[:30]).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
-def test_a_packed_sample_has_the_logits_it_has_alone(base: Path, attention: str) -> None:
-    model = model_of(base, attention)
-    samples = [sample(5, 30), sample(200, 7), sample(90, batches.SHORT + 1), sample(7, batches.SHORT)]
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_a_packed_sample_has_the_logits_it_has_alone(base: Path, kind: str) -> None:
+    model = model_of(base, kind)
+    samples = [sample(5, 30), sample(200, 7), sample(90, attention.SHORT + 1), sample(7, attention.SHORT)]
     alone = torch.cat([alone_logits(base, part) for part in samples])
     assert (logits(model, samples) - alone).abs().max() < 1e-4
 

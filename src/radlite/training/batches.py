@@ -1,4 +1,4 @@
-"""Examples to batches: encoded by the one renderer, packed into rows, kept apart in attention."""
+"""Examples to batches: encoded by the one renderer, packed into rows, laid out for the device."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from transformers import AttentionInterface
 
 from radlite.chat import Renderer
 from radlite.reader import turns
@@ -20,8 +19,8 @@ IGNORED = -100
 
 _OPEN_ROWS = 16
 
-SHORT = 512
-"""Tokens up to which plain products are faster on a CPU than the fused kernel, whose backward pass is slow there."""
+_CHUNK = 1024
+"""Rows of logits that are held in fp32 at once on a GPU: 0.6 GB with Qwen's vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,20 @@ class Sample:
 
 Row = tuple[Sample, ...]
 """A packed row: whole samples side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The sizes that all batches of a run have in common, so that what is compiled for one fits all."""
+
+    tokens: int
+    """Of a batch; what samples leave of it is filled."""
+
+    slots: int
+    """Samples of a batch, the filling included."""
+
+    longest: int
+    """Tokens of the longest sample."""
 
 
 def encode(
@@ -96,24 +109,52 @@ def pack(samples: Sequence[Sample], tokens: int, seed: int = 0) -> list[Row]:
     return rows
 
 
-def collate(rows: Sequence[Row]) -> dict[str, Any]:
+def frame(rows: Iterable[Row], rows_per_step: int, pack_tokens: int) -> Frame:
+    """The smallest frame that holds any `rows_per_step` of the packed rows, and a whole batch of filling."""
+    longest = most = 1
+    for row in rows:
+        longest = max(longest, *(len(sample.ids) for sample in row))
+        most = max(most, len(row))
+    tokens = rows_per_step * pack_tokens
+    return Frame(tokens, rows_per_step * most + -(-tokens // longest), longest)
+
+
+def collate(rows: Sequence[Row], frame: Frame | None = None) -> dict[str, Any]:
     """One batch of shape (1, tokens) from packed rows, without padding: rows are laid end to end.
 
-    `position_ids` restart with each sample, `labels` are `IGNORED` but for targets (not shifted), `lengths` are the
-    samples' token counts, by which attention is kept inside a sample; `weights` has one number for each token.
+    `position_ids` restart with each sample, `labels` are `IGNORED` but for targets (not shifted), `weights` has one
+    number for each token, `at` are the positions before a target, `useful` is the number of tokens of samples.
+    `lengths` are the samples' token counts, by which attention is kept inside a sample. With a frame there are `bounds`
+    in its place, where samples begin and end (slots + 1), and `longest`; the batch is filled up with samples of zeros
+    without targets, none of them longer than the longest. Raises ValueError for a sample longer than that.
     """
     samples = [sample for row in rows for sample in row]
+    useful = sum(len(sample.ids) for sample in samples)
+    if frame:
+        for begin in range(useful, frame.tokens, frame.longest):
+            size = min(frame.longest, frame.tokens - begin)
+            samples.append(Sample("", "", np.zeros(size, np.int32), 0))
     lengths = [len(sample.ids) for sample in samples]
     labels = [np.full(length, IGNORED) for length in lengths]
     for sample, label in zip(samples, labels, strict=True):
-        label[-sample.targets :] = sample.ids[-sample.targets :]
-    return {
+        if sample.targets:
+            label[-sample.targets :] = sample.ids[-sample.targets :]
+    batch: dict[str, Any] = {
         "input_ids": _row(sample.ids for sample in samples),
         "position_ids": _row(np.arange(len(sample.ids)) for sample in samples),
         "labels": _row(labels),
         "weights": torch.tensor([sample.weight for sample in samples]).repeat_interleave(torch.tensor(lengths))[None],
-        "lengths": lengths,
+        "useful": useful,
     }
+    # Found here, not on the device, which would have to wait for all that it has been given.
+    batch["at"] = (batch["labels"][0, 1:] != IGNORED).nonzero()[:, 0]
+    if frame is None:
+        return {**batch, "lengths": lengths}
+    if max(lengths) > frame.longest:
+        raise ValueError("a sample is longer than its frame, so that the kernel would leave its end out")
+    ends = np.full(max(frame.slots, len(lengths)) + 1, sum(lengths), np.int32)
+    ends[: len(lengths)] = np.cumsum([0, *lengths[:-1]])
+    return {**batch, "bounds": torch.from_numpy(ends), "longest": frame.longest}
 
 
 def _row(parts: Iterable[NDArray[Any]]) -> torch.Tensor:
@@ -126,57 +167,51 @@ def loss(model: Any, batch: Mapping[str, Any], bf16: bool = False) -> torch.Tens
     `use_cache=False` matters: with a cache, transformers takes packed positions for one sequence and samples would see
     each other.
     """
-    targets = batch["labels"][0, 1:]
-    at = (targets != IGNORED).nonzero()[:, 0]
-    with torch.autocast(targets.device.type, torch.bfloat16, enabled=bf16):
+    at = batch["at"]
+    apart = {name: batch[name] for name in ("lengths", "bounds", "longest") if name in batch}
+    with torch.autocast(at.device.type, torch.bfloat16, enabled=bf16):
         logits = model(
             input_ids=batch["input_ids"],
             position_ids=batch["position_ids"],
-            lengths=batch["lengths"],
             logits_to_keep=at,
             use_cache=False,
-        ).logits
-    losses: torch.Tensor = F.cross_entropy(logits[0].float(), targets[at], reduction="none")
-    weights: torch.Tensor = batch["weights"][0, 1:]
-    return (losses * weights[at]).sum()
+            **apart,
+        ).logits[0]
+    targets, weights = batch["labels"][0, 1:][at], batch["weights"][0, 1:][at]
+    if logits.is_cuda:
+        return cross_entropy(logits, targets, weights)
+    losses: torch.Tensor = F.cross_entropy(logits.float(), targets, reduction="none")
+    total: torch.Tensor = (losses * weights).sum()
+    return total
 
 
-def segments(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    lengths: Sequence[int],
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """Causal attention inside each of the consecutive samples of `lengths`, for tensors (1, heads, tokens, size)."""
-    parts = (torch.split(tensor, list(lengths), dim=2) for tensor in (query, key, value))
-    outputs = []
-    for q, k, v in zip(*parts, strict=True):
-        if q.is_cpu and not dropout and q.shape[2] <= SHORT:
-            outputs.append(_plain(q, k, v, q.shape[-1] ** -0.5 if scaling is None else scaling))
-        else:
-            outputs.append(
-                F.scaled_dot_product_attention(
-                    q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True
-                )
-            )
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sum of the cross entropy in fp32, a part of the rows at a time; `logits` (rows, ids) are used up.
+
+    The gradient is computed with the loss and takes the place of the logits, so that there is no second matrix of their
+    size. It can be asked for once.
+    """
+    total: torch.Tensor = _CrossEntropy.apply(logits, targets, weights)  # type: ignore[no-untyped-call]
+    return total
 
 
-def _plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Causal attention of one sample by plain matrix products: the heads that share a key are one product."""
-    _, heads, tokens, size = query.shape
-    groups = key.shape[1]
-    ahead = torch.full((tokens, tokens), -torch.inf, dtype=query.dtype).triu_(1)
-    scores = (query * scaling).reshape(groups, -1, size) @ key[0].transpose(1, 2)
-    shares = (scores.view(heads, tokens, tokens) + ahead).softmax(-1)
-    return (shares.view(groups, -1, tokens) @ value[0]).view(1, heads, tokens, size)
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        gradient = logits.detach()
+        total = torch.zeros((), device=logits.device)
+        parts = (torch.split(tensor, _CHUNK) for tensor in (gradient, targets[:, None], weights[:, None].float()))
+        for part, right, weight in zip(*parts, strict=True):
+            shares = part.float()
+            shares -= shares.logsumexp(-1, keepdim=True)
+            total -= (shares.gather(1, right) * weight).sum()
+            shares.exp_().scatter_add_(1, right, shares.new_full(right.shape, -1.0))
+            part.copy_(shares.mul_(weight))
+        ctx.gradient = gradient
+        return total
 
-
-# transformers makes no mask for an attention function that has no mask function of its own, and none is needed here.
-AttentionInterface.register("radlite_segments", segments)
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        gradient, ctx.gradient = ctx.gradient, None
+        return gradient.mul_(scale), None, None

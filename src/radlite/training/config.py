@@ -92,9 +92,13 @@ class TrainConfig(pydantic.BaseModel):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="Arithmetic of the model; auto: bf16 where the processor has it. The adapter is fp32."
     )
-    attention: Literal["segments", "sdpa"] = Field(
-        "segments",
-        description="How packed rows are kept apart: segments attends to each by itself, sdpa masks the whole pack.",
+    attention: Literal["auto", "segments", "varlen", "sdpa"] = Field(
+        "auto",
+        description="How packed rows are kept apart: segments attends to each by itself, varlen to all in one GPU "
+        "kernel, sdpa masks the whole pack; auto: varlen on a GPU, segments on a CPU.",
+    )
+    compile: Literal["auto", True, False] = Field(
+        "auto", description="Compile the layers at the start, a minute or two, for faster steps; auto: on a GPU."
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; unset: PyTorch's own choice.")
     seed: int = Field(
@@ -105,7 +109,7 @@ class TrainConfig(pydantic.BaseModel):
     @classmethod
     def _no_truth_values(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         # YAML reads `yes` and `on` as true, which pydantic would take for the number 1.
-        if isinstance(value, bool) and info.field_name != "rslora":
+        if isinstance(value, bool) and info.field_name not in ("rslora", "compile"):
             raise ValueError("a truth value is no number")
         return value
 
@@ -220,7 +224,7 @@ def _kind(annotation: Any) -> str:
     }  # fmt: skip
     origin = typing.get_origin(annotation)
     if origin is Literal:
-        return "one of " + ", ".join(typing.get_args(annotation))
+        return "one of " + ", ".join(str(choice).lower() for choice in typing.get_args(annotation))
     if origin is types.UnionType:
         return " or ".join(map(_kind, typing.get_args(annotation)))
     return names[origin or annotation]

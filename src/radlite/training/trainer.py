@@ -1,6 +1,8 @@
 """The training run: a recipe and a corpus in, an adapter folder out; it can be killed at any time and resumed."""
 
 import contextlib
+import functools
+import itertools
 import json
 import random
 import shutil
@@ -28,8 +30,8 @@ from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
 from radlite.files import exclusive, told
 from radlite.tasks import Example, named
-from radlite.training import batches, lora
-from radlite.training.batches import Row, Sample
+from radlite.training import attention, batches, layers, lora
+from radlite.training.batches import Frame, Row, Sample
 from radlite.training.config import TrainConfig
 
 LOG = "log.jsonl"
@@ -68,7 +70,8 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "recipe": config.model_dump(mode="json"),
         }
         bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
-        run = _identity(config, facts, bf16)
+        attended = attention.chosen(config.attention, _device(), bf16)
+        run = _identity(config, facts, bf16, attended)
         if _finished(config.out, run, resume):
             return config.out
         work = config.out.with_name(f"{config.out.name}.training")
@@ -78,32 +81,85 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
         if progress:
             _show(mixture)
         transformers.set_seed(config.seed)
-        model = _model(config, base, bf16)
+        model = _loaded(
+            transformers.AutoModelForCausalLM,
+            base,
+            dtype=torch.bfloat16 if bf16 else torch.float32,
+            attn_implementation=attended,
+        )
+        model = prepare(model, config, bf16)
         _open_log(work, step)
-        arguments = _arguments(config, work, len(rows), bool(validation))
-        trainer = _Trainer(model, arguments, rows, validation, bf16=bf16, run=run, progress=progress)
         try:
-            # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
-            with peft.helpers.disable_input_dtype_casting(trainer.model, active=trainer.bf16), told(work):
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            with told(work):
+                steps = fit(model, config, work, rows, validation, bf16, run, checkpoint, progress)
         except (SafetensorError, RuntimeError) as error:
             # The writers of checkpoints have errors of their own for a full disk, and RuntimeError means much else.
             if shutil.disk_usage(work).free > _NO_ROOM:
                 raise
             raise UserError(f"The disk of {work} is full; free some space, then go on with --resume.") from error
-        finally:
-            trainer.close()
         facts |= {
             "run": run,
-            "steps": trainer.state.global_step,
+            "steps": steps,
             "losses": _last_losses(work / LOG),
             "excluded": dict(Counter(row["task"] for row in excluded)),
             "mixture": mixture,
         }
         files = {LOG: (work / LOG).read_text("utf-8"), EXCLUDED: json.dumps(excluded, indent=1) + "\n"}
-        lora.save(trainer.model, config.out, files, facts)
+        lora.save(model, config.out, files, facts)
     shutil.rmtree(work)
     return config.out
+
+
+def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
+    """The loaded base with the recipe's adapter; on a GPU with fused updates and layers that compile at first use.
+
+    Raises `UserError` if the recipe names a matrix that the base lacks, or demands to compile where that does not pay.
+    """
+    kind = model.config._attn_implementation
+    able = _device().type == "cuda" and kind != "radlite_segments"
+    if config.compile is True and not able:
+        raise UserError(
+            "The setting 'compile' is true, which needs a CUDA device and attention other than segments; "
+            "set it to auto."
+        )
+    model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora)
+    if able and bf16:
+        layers.fuse(model)
+    if able and config.compile:
+        # Else the first layer, whose input has no gradient, would be compiled a second time.
+        model.enable_input_require_grads()
+        layers.compile_layers(model)
+    return model
+
+
+def fit(
+    model: Any,
+    config: TrainConfig,
+    work: Path,
+    rows: list[Row],
+    validation: dict[str, list[Row]],
+    bf16: bool,
+    run: str = "",
+    checkpoint: Path | None = None,
+    progress: bool = False,
+) -> int:
+    """Tune a prepared model on packed rows, in this order, and return how many steps were made.
+
+    Log and checkpoints go into the folder `work`; `checkpoint` is one of them to go on from.
+    """
+    frame = None
+    if _device().type == "cuda" and model.config._attn_implementation != "radlite_segments":
+        every = itertools.chain(rows, *validation.values())
+        frame = batches.frame(every, config.rows_per_step, config.pack_tokens)
+    arguments = _arguments(config, work, len(rows), bool(validation))
+    trainer = _Trainer(model, arguments, rows, validation, frame=frame, bf16=bf16, run=run, progress=progress)
+    try:
+        # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
+        with peft.helpers.disable_input_dtype_casting(trainer.model, active=bf16):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        trainer.close()
+    return int(trainer.state.global_step)
 
 
 def base_folder(base: str) -> Path:
@@ -124,11 +180,11 @@ def base_folder(base: str) -> Path:
         ) from error
 
 
-def _identity(config: TrainConfig, facts: Mapping[str, Any], bf16: bool) -> str:
+def _identity(config: TrainConfig, facts: Mapping[str, Any], bf16: bool, attended: str) -> str:
     """Digest of all that the weights depend on; where things stand and how many threads work is not part of it."""
     settings = config.model_dump(mode="json", exclude={"base", "corpus", "out", "threads"})
     return manifest.text_hash(
-        [settings, facts["base_hash"], facts["template_hash"], facts["corpus"], facts["wording"], bf16]
+        [settings, facts["base_hash"], facts["template_hash"], facts["corpus"], facts["wording"], bf16, attended]
     )
 
 
@@ -256,16 +312,6 @@ def _show(mixture: Mapping[str, Mapping[str, float]]) -> None:
     rich.console.Console(stderr=True).print(table)
 
 
-def _model(config: TrainConfig, base: Path, bf16: bool) -> Any:
-    model = _loaded(
-        transformers.AutoModelForCausalLM,
-        base,
-        dtype=torch.bfloat16 if bf16 else torch.float32,
-        attn_implementation="radlite_segments" if config.attention == "segments" else "sdpa",
-    )
-    return lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora)
-
-
 def _loaded(kind: Any, base: Path, **settings: Any) -> Any:
     try:
         return kind.from_pretrained(base, local_files_only=True, **settings)
@@ -274,6 +320,7 @@ def _loaded(kind: Any, base: Path, **settings: Any) -> Any:
 
 
 def _arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any:
+    cuda = _device().type == "cuda"
     return transformers.TrainingArguments(
         output_dir=str(work),
         max_steps=-(-rows // (config.rows_per_step * config.gradient_accumulation)),
@@ -296,9 +343,14 @@ def _arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> An
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=cuda,
+        accelerator_config={"non_blocking": cuda},
+        use_cpu=not cuda,
     )
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _has_bf16() -> bool:
@@ -320,6 +372,7 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         rows: list[Row],
         validation: dict[str, list[Row]],
         *,
+        frame: Frame | None,
         bf16: bool,
         run: str,
         progress: bool,
@@ -327,12 +380,13 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         super().__init__(
             model,
             arguments,
-            data_collator=batches.collate,
+            data_collator=functools.partial(batches.collate, frame=frame),
             train_dataset=rows,
             eval_dataset=validation or None,
             callbacks=[_Journal(self)],
         )
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
+        self.frame = frame
         self.bf16 = bf16
         self.run = run
         self.validation_losses: dict[str, float] = {}
@@ -350,7 +404,7 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """The batch's share of the mean over all targets of the step, whatever the rows and passes it is cut into."""
-        self.tokens += inputs["input_ids"].numel()
+        self.tokens += inputs["useful"]
         # Gradients are averaged over devices, but the targets were counted over all of them.
         share: float = self.accelerator.num_processes / num_items_in_batch
         return batches.loss(model, inputs, self.bf16) * share
@@ -368,11 +422,13 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
     def _measure(self) -> dict[str, float]:
         self.model.eval()
         losses = {}
+        # A frame has room for the rows of a step; without one, more rows at once would be no faster.
+        size = self.args.per_device_train_batch_size if self.frame else 1
         with torch.inference_mode():
             for task, rows in (self.eval_dataset or {}).items():
                 summed = sum(
-                    batches.loss(self.model, self._prepare_inputs(batches.collate([row])), self.bf16).item()
-                    for row in rows
+                    batches.loss(self.model, self._prepare_inputs(self.data_collator(part)), self.bf16).item()
+                    for part in (rows[at : at + size] for at in range(0, len(rows), size))
                 )
                 losses[task] = round(summed / sum(sample.targets for row in rows for sample in row), 6)
         self.model.train()
