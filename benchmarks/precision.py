@@ -1,7 +1,7 @@
 """How far llama.cpp's kernels are from exact arithmetic, and how often that changes a label.
 
-    python benchmarks/kernels.py src/radlite/models/demonstration.gguf
-    radlite bench --shape qwen2.5-3b --layers 4 --keep cut.gguf && python benchmarks/kernels.py cut.gguf --items 25
+    python benchmarks/precision.py src/radlite/models/demonstration.gguf
+    radlite bench --shape qwen2.5-3b --layers 4 --keep cut.gguf && python benchmarks/precision.py cut.gguf --items 25
 
 The weights of the file are unpacked to float32 into a second file, which is the reference: what differs is then the
 kernels' own doing (activations in 8 bits, order of sums), not the quantisation. Each kernel answers the same items of
