@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from radlite.cli.common import Adapter, tell_cost
+
 
 def batch(
     table: Annotated[Path, typer.Argument(metavar="IN", help="Table of reports: .csv, .jsonl, .parquet or .xlsx.")],
@@ -20,6 +22,7 @@ def batch(
     ] = None,
     wide: Annotated[bool, typer.Option("--wide", help="One row a report, not one a report and task.")] = False,
     model: Annotated[Path | None, typer.Option(help="GGUF file; a tiny demonstration model if not given.")] = None,
+    adapter: Adapter = None,
     any_model: Annotated[bool, typer.Option("--any-model", help="Accept a GGUF that radlite did not make.")] = False,
     engine: Annotated[str, typer.Option(help="native, wheel, or auto: native where it is installed.")] = "auto",
     context: Annotated[int | None, typer.Option(min=64, help="Window in tokens; the model's own if not given.")] = None,
@@ -53,10 +56,12 @@ def batch(
         tuple(name for name in (id, *(keep or ())) if name),
         wide,
     )
+    asking.demand_one([model] if model else [], adapter)
     if model is None:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
         model = asking.demonstration()
-    opened = Engine(model, context, threads, engine, seconds)
+    tell_cost(adapter)
+    opened = Engine(model, context, threads, engine, seconds, adapter)
     done = run(job, opened, workers, ray, any_model, Console(stderr=True))
     told = ", ".join(f"{count:,} {status}" for status, count in done.statuses.most_common())
     print(f"radlite: {done.rows:,} rows of {table} are read into {out}: {told or 'no answers'}.", file=sys.stderr)

@@ -11,6 +11,22 @@ Corpus = Annotated[Path, typer.Option(help="Corpus folder, made by `radlite data
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 
+Adapter = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.gguf", help="LoRA adapter over the model, from radlite export --adapter-only."),
+]
+
+
+def tell_cost(adapter: Path | None) -> None:
+    """Say on stderr what an adapter costs at run time, if there is one."""
+    if adapter:
+        print(
+            "radlite: an adapter at run time reads and writes more slowly than a merged file, in each answer "
+            "(docs/performance.md); to merge it: radlite export ADAPTER --out model.gguf.",
+            file=sys.stderr,
+        )
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))

@@ -22,18 +22,31 @@ from radlite.tasks import Reading, named
 @dataclass(frozen=True, slots=True)
 class Engine:
     """How a model is opened: `context` in tokens and `threads` as the engine chooses if None, `kind` as in
-    `runtime.engine.open_model`, `seconds` of work for an answer at most."""
+    `runtime.engine.open_model`, `seconds` of work for an answer at most, `adapter` over it if given."""
 
     path: Path
     context: int | None = None
     threads: int | None = None
     kind: str = "auto"
     seconds: float | None = None
+    adapter: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it reads."""
+        return (self.path, self.adapter) if self.adapter else (self.path,)
 
     def open(self) -> Reader:
         """Start a process with the model; processes share the memory of the file. `Reader.model.close` ends it."""
-        settings = {"context_tokens": self.context, "threads": self.threads, "engine": self.kind}
-        return asking.reader(child.open_model(self.path, remembered=0, **settings), self.seconds or math.inf)
+        model = child.open_model(
+            self.path,
+            context_tokens=self.context,
+            threads=self.threads,
+            engine=self.kind,
+            remembered=0,
+            adapter=self.adapter,
+        )
+        return asking.reader(model, self.seconds or math.inf)
 
 
 @dataclass(frozen=True, slots=True)
