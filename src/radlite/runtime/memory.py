@@ -47,7 +47,7 @@ def needed(
     # and the attention mask), then the output (logits, and their input twice).
     computed = max(ubatch * (12 * wide + 12 * hidden + 2 * context_tokens), logits + 8 * ubatch * hidden)
     around = _FIXED + _PER_TOKEN * tokens + _PER_MERGE * merges
-    added = 0 if adapter is None else sum(map(adapter.size, adapter.tensors)) + 4 * ubatch * wide
+    added = sum(map(adapter.size, adapter.tensors)) if adapter else 0
     return weights + copied + _cell(header) * context_tokens + computed + ubatch * wide + logits + around + added
 
 
