@@ -22,7 +22,7 @@ from tests.runtime import gguf_file
 from tests.serving.test_batch import interrupted, job, read, reports, write
 from tests.test_cli import REPORT, complains, radlite
 
-COST = "slowly than a merged file"
+COST = "slower than a merged file"
 
 
 @pytest.fixture(scope="module")

@@ -309,7 +309,7 @@ def _opened(
     context: int | None,
     threads: int | None,
     settings: Settings | None,
-    adapter: Path | None,
+    adapter: Path | None = None,
 ) -> Any:
     if native:
         from radlite.runtime.native import open_model
