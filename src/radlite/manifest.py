@@ -23,7 +23,8 @@ _VERSIONS_OF = ("torch", "transformers", "peft", "tokenizers", "gguf", "xllamacp
 
 
 def describe(kind: str, **facts: Any) -> dict[str, Any]:
-    """A manifest of `kind` (`base`, `corpus`, `adapter`, `merged`, `gguf`, `results`): `facts`, and the versions."""
+    """A manifest of `kind` (`base`, `corpus`, `adapter`, `merged`, `gguf`, `adapter gguf`, `results`): `facts`, and the
+    versions."""
     return {
         "kind": kind,
         "radlite": radlite.__version__,
@@ -59,12 +60,12 @@ def read(folder: Path, kind: str | None = None, keys: Sequence[str] = ()) -> dic
 
 
 def tuned_base(made: Mapping[str, Any]) -> str | None:
-    """Name of the base that radlite tuned to make this merged folder or GGUF; None if it is not tuned by radlite.
+    """Name of the base that radlite tuned to make this merged folder, GGUF or adapter GGUF; None if it is not tuned.
 
     A model that is tuned knows its tasks by their cue; any other is asked by full instruction.
     """
     merged = made.get("source") if made.get("kind") == "gguf" else made
-    if not isinstance(merged, Mapping) or merged.get("kind") != "merged":
+    if not isinstance(merged, Mapping) or merged.get("kind") not in ("merged", "adapter gguf"):
         return None
     base = merged.get("base")
     return str(base["name"]) if isinstance(base, Mapping) and "name" in base else None
@@ -72,7 +73,7 @@ def tuned_base(made: Mapping[str, Any]) -> str | None:
 
 def tuned_wording(made: Mapping[str, Any]) -> dict[str, str]:
     """Task to digest of the wording that this adapter, merged folder or GGUF was tuned with; empty if unknown."""
-    for outer, inner in (("gguf", "source"), ("merged", "adapter")):
+    for outer, inner in (("gguf", "source"), ("merged", "adapter"), ("adapter gguf", "adapter")):
         if made.get("kind") == outer:
             made = made.get(inner) if isinstance(made.get(inner), Mapping) else {}  # type: ignore[assignment]
     found = made.get("wording")

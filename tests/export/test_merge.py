@@ -18,6 +18,7 @@ from radlite.chat import Renderer
 from radlite.errors import UserError
 from radlite.export import weights
 from radlite.export.merge import merge
+from tests import lora
 
 MakeAdapter = Callable[..., Path]
 
@@ -25,25 +26,9 @@ MakeAdapter = Callable[..., Path]
 @pytest.fixture
 def adapter(base: Path, tmp_path: Path) -> MakeAdapter:
     """Make an adapter folder with random weights, as training writes it."""
-    import peft
 
     def make(base: Path = base, name: str = "adapter", **settings: Any) -> Path:
-        torch.manual_seed(1)
-        model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        usual = {"r": 4, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj", "down_proj"]}
-        tuned = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", **{**usual, **settings}))
-        for key, parameter in tuned.named_parameters():
-            if "lora_B" in key:
-                parameter.data.normal_(0, 0.02)
-        folder = tmp_path / name
-        tuned.save_pretrained(folder, save_embedding_layers=False)
-        facts = {
-            "base": str(base), "base_hash": manifest.weights_hash(base),
-            "template_hash": Renderer.from_folder(base).hash,
-            "recipe": {"base": str(base), "out": str(folder), "rank": 4},
-        }  # fmt: skip
-        manifest.write(folder, manifest.describe("adapter", **facts))
-        return folder
+        return lora.write(base, tmp_path / name, **settings)
 
     return make
 
@@ -134,20 +119,7 @@ def test_another_chat_template_is_refused(base: Path, adapter: MakeAdapter, tmp_
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT has doubts about these too
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"use_dora": True},
-        {"bias": "lora_only"},
-        {"lora_bias": True},
-        {"rank_pattern": {"q_proj": 2}},
-        {"alpha_pattern": {"q_proj": 2}},
-        {"modules_to_save": ["norm"]},
-        {"init_lora_weights": "pissa"},
-        {"trainable_token_indices": [1, 2]},
-    ],
-    ids=lambda settings: next(iter(settings)),
-)
+@pytest.mark.parametrize("settings", lora.REFUSED, ids=lambda settings: next(iter(settings)))
 def test_what_a_plain_merge_cannot_express_is_refused_by_name(
     adapter: MakeAdapter, tmp_path: Path, settings: dict[str, Any]
 ) -> None:

@@ -109,6 +109,12 @@ def test_work_of_a_token_comes_from_the_tensors(tmp_path: Path) -> None:
     matrices = tied.multiply_adds + 151_936 * hidden
     assert tied.parameters == matrices + 3 * hidden + 2 * 128
     assert tied.read_bytes == matrices // 32 * 34 + 4 * (3 * hidden + 2 * 128)
+    shapes = {"blk.0.attn_q.weight.lora_a": (hidden, 64), "blk.0.attn_q.weight.lora_b": (64, query)}
+    over = gguf.Header(tmp_path / "one.gguf", {}, shapes, dict.fromkeys(shapes, 1))
+    added = bench._about(gguf.read(tmp_path / "one.gguf"), over)
+    assert added.multiply_adds - tied.multiply_adds == 64 * (hidden + query)
+    assert added.read_bytes - tied.read_bytes == 2 * 64 * (hidden + query)
+    assert added.name == "one+one" and added.file_bytes == 2 * tied.file_bytes
     assert tied.random and tied.quantization == "Q8_0" and tied.name == "one"
     loose = gguf.read(asking.demonstration())
     loose = dataclasses.replace(
@@ -207,6 +213,8 @@ def test_ended_it_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
         (["none.gguf"], ["none.gguf"]),
         (["none.gguf", "--shape", "qwen2.5-3b"], ["not both"]),
         (["--layers", "1"], ["--shape"]),
+        (["--adapter", "a.gguf"], ["one model"]),
+        (["--shape", "qwen3-4b", "--adapter", "a.gguf"], ["one model"]),
         (["--keep", "x.gguf"], ["--shape"]),
         (["--engine", "fast"], ["fast", "native"]),
         (["--engine", "wheel", "--tune"], ["--tune", "--engine native"]),

@@ -15,7 +15,7 @@ import typer
 import radlite
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
-from radlite.cli.common import Corpus, Json, PromptPack, PromptStyle, print_json
+from radlite.cli.common import Adapter, Corpus, Json, PromptPack, PromptStyle, print_json
 from radlite.cli.data import data
 from radlite.cli.rads import rads
 from radlite.cli.read import read
@@ -124,7 +124,9 @@ def train(
 
 @app.command()
 def evaluate(
-    models: Annotated[list[str], typer.Argument(help="GGUF files, model folders, adapters, or BASE+ADAPTER.")],
+    models: Annotated[
+        list[str], typer.Argument(help="GGUF files, model folders, adapters, or BASE+ADAPTER (folders, or GGUF files).")
+    ],
     corpus: Corpus,
     out: Annotated[Path, typer.Option(help="Folder for answers and summary.json; an interrupted run goes on there.")],
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
@@ -182,15 +184,23 @@ def route(
 
 @app.command()
 def export(
-    adapter: Annotated[Path, typer.Argument(help="Adapter folder, or a merged model folder.")],
+    adapter: Annotated[Path, typer.Argument(help="Adapter folder, or a model folder: merged, or a base.")],
     out: Annotated[Path, typer.Option(help="GGUF file to write.")],
     quantize: Annotated[
-        str, typer.Option(help="F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_K_S or IQ4_XS.")
-    ] = "Q4_K_M",
+        str,
+        typer.Option(help="F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_K_S or IQ4_XS.", show_default="Q4_K_M"),
+    ] = "",
     base: Annotated[Path | None, typer.Option(help="The adapter's base, if it is not where it was.")] = None,
     merged: Annotated[Path | None, typer.Option(help="Keep the merged model in this folder.")] = None,
+    adapter_only: Annotated[
+        bool,
+        typer.Option("--adapter-only", help="The adapter alone, for --adapter of radlite read; slower than merged."),
+    ] = False,
 ) -> None:
-    """Merge an adapter into its base and write a GGUF file that carries template, tokenizer and manifest."""
+    """Merge an adapter into its base and write a GGUF file that carries template, tokenizer and manifest.
+
+    A model folder, such as a base, is written as it is.
+    """
     import tempfile
 
     from radlite import manifest
@@ -198,8 +208,19 @@ def export(
     from radlite.export.merge import merge
     from radlite.runtime.layout import demand_kind
 
-    demand_kind(quantize)
-    if manifest.read(adapter).get("kind") != "adapter":
+    if adapter_only:
+        from radlite.export import adapter as adapters
+
+        if quantize or merged:
+            raise UserError("An adapter alone is neither merged nor quantised; leave out --quantize and --merged.")
+        adapters.write(adapter, out, base)
+        typer.echo(
+            f"{out}: {out.stat().st_size / 1e6:,.1f} MB, an adapter; read with --model BASE.gguf --adapter {out}."
+        )
+        return
+    demand_kind(quantize := quantize or "Q4_K_M")
+    plain = (adapter / "config.json").is_file() and not (adapter / manifest.NAME).is_file()
+    if plain or manifest.read(adapter).get("kind") != "adapter":
         gguf.write(adapter, out, quantize)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -214,8 +235,15 @@ def export(
 @app.command()
 def verify(
     gguf: Annotated[Path, typer.Argument(help="GGUF file.")],
-    against: Annotated[Path, typer.Option(help="Merged model folder it was made from (radlite export --merged).")],
+    against: Annotated[
+        Path,
+        typer.Option(
+            help="Model folder it was made from (radlite export --merged); with --adapter the adapter folder."
+        ),
+    ],
     corpus: Corpus,
+    adapter: Adapter = None,
+    base: Annotated[Path | None, typer.Option(help="The adapter's base, if it is not where it was.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Items of each task at most.")] = 20,
     as_json: Json = False,
 ) -> None:
@@ -227,7 +255,10 @@ def verify(
     from radlite.evaluation.selection import sample
     from radlite.export import verify as gate
 
-    found = gate.verify(gguf, against, sample(read(corpus, split="validation"), limit))
+    if base and not adapter:
+        raise UserError("--base is the base of an adapter; name its GGUF with --adapter, or leave --base out.")
+    examples = sample(read(corpus, split="validation"), limit)
+    found = gate.verify(gguf, against, examples, adapter=adapter, base=base)
     if as_json:
         print_json({**asdict(found), "passed": found.passed})
     else:

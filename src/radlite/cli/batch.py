@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from radlite.cli.common import PromptPack, PromptStyle
+from radlite.cli.common import Adapter, PromptPack, PromptStyle, tell_cost
 
 
 def batch(
@@ -22,6 +22,7 @@ def batch(
     ] = None,
     wide: Annotated[bool, typer.Option("--wide", help="One row a report, not one a report and task.")] = False,
     model: Annotated[Path | None, typer.Option(help="GGUF file; a tiny demonstration model if not given.")] = None,
+    adapter: Adapter = None,
     any_model: Annotated[bool, typer.Option("--any-model", help="Accept a GGUF that radlite did not make.")] = False,
     engine: Annotated[str, typer.Option(help="native, wheel, or auto: native where it is installed.")] = "auto",
     prompt_style: PromptStyle = "",
@@ -59,10 +60,12 @@ def batch(
         wide,
     )
     put = chosen(prompt_style, prompts)
+    asking.demand_one([model] if model else [], adapter)
     if model is None:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
         model = asking.demonstration()
-    opened = Engine(model, context, threads, engine, seconds, put)
+    tell_cost(adapter)
+    opened = Engine(model, context, threads, engine, seconds, put, adapter)
     done = run(job, opened, workers, ray, any_model, Console(stderr=True))
     told = ", ".join(f"{count:,} {status}" for status, count in done.statuses.most_common())
     print(f"radlite: {done.rows:,} rows of {table} are read into {out}: {told or 'no answers'}.", file=sys.stderr)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from radlite.cli.common import Json, print_json
+from radlite.cli.common import Adapter, Json, print_json, tell_cost
 from radlite.errors import UserError
 
 
@@ -14,6 +14,7 @@ def bench(
     model: Annotated[
         Path | None, typer.Argument(metavar="MODEL", help="GGUF file; a tiny demonstration model if not given.")
     ] = None,
+    adapter: Adapter = None,
     shape: Annotated[
         str, typer.Option(help="Instead a model of this shape with random weights: qwen2.5-3b, qwen3-4b and others.")
     ] = "",
@@ -50,8 +51,10 @@ def bench(
         raise UserError("Name a model file or a --shape, not both.")
     if not shape and (layers or vocabulary or keep or quantization != "Q4_K_M"):
         raise UserError("--quantization, --layers, --vocabulary and --keep are of a shape; name one with --shape.")
+    asking.demand_one([model] if model else [], adapter)
     if plot:
         measuring.demand_drawable(plot)
+    tell_cost(adapter)
     with contextlib.ExitStack() as stack:
         log = Console(stderr=True)
         status = stack.enter_context(log.status("radlite: measuring")) if log.is_terminal else None
@@ -69,7 +72,7 @@ def bench(
         elif model is None:
             print("radlite: measuring the tiny demonstration model; others are slower.", file=sys.stderr)
             model = asking.demonstration()
-        found = measuring.measure(model, engine, threads, context, reports, tune, told)
+        found = measuring.measure(model, engine, threads, context, reports, tune, told, adapter=adapter)
     if as_json:
         print_json(asdict(found))
     else:

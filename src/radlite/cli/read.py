@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from radlite.cli.common import Json, PromptPack, PromptStyle, print_json, read_text
+from radlite.cli.common import Adapter, Json, PromptPack, PromptStyle, print_json, read_text, tell_cost
 from radlite.errors import UserError
 
 
@@ -23,6 +23,7 @@ def read(
     model: Annotated[
         list[Path] | None, typer.Option(help="GGUF file, or several with --router; a demonstration model without it.")
     ] = None,
+    adapter: Adapter = None,
     router: Annotated[Path | None, typer.Option(help="Which model answers which task, made by radlite route.")] = None,
     question: Annotated[str, typer.Option(help="For radiology_qa.")] = "",
     hypothesis: Annotated[str, typer.Option(help="For radiology_nli; the report is the premise.")] = "",
@@ -59,13 +60,14 @@ def read(
     from radlite.tasks.prompting import chosen
 
     put = chosen(prompt_style, prompts)
-    if not model:
+    if not model and not adapter:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
         model = [asking.demonstration()]
-    shares = asking.shares(model, router, [name for name, _ in questions], any_model)
+    shares = asking.shares(model or [], router, [name for name, _ in questions], any_model, adapter)
+    tell_cost(adapter)
     begun, readings = time.perf_counter(), {}
     for path, numbers in shares.items():  # one model after the other: each reads the report once
-        opened = open_model(path, context, threads, engine, told=_told)
+        opened = open_model(path, context, threads, engine, told=_told, adapter=adapter)
         with contextlib.closing(opened):
             reader = asking.reader(opened, seconds or math.inf, put)
             for at, reading in reader.readings([questions[number] for number in numbers]):

@@ -169,7 +169,7 @@ class Opened:
 
 
 def open_model(place: str) -> Opened:
-    """Open a GGUF file, a Hugging Face model folder, an adapter folder, or `BASE+ADAPTER` (two folders).
+    """Open a GGUF file, a Hugging Face model folder, an adapter folder, or `BASE+ADAPTER` (two folders or GGUF files).
 
     What radlite tuned is asked by cue, any other model by full instruction. Raises `UserError` if it is none of these.
     """
@@ -182,18 +182,21 @@ def open_model(place: str) -> Opened:
         return _open_adapter("", path) if made.get("kind") == "adapter" else _open_folder(path, made)
     if plus and Path(base).is_dir() and Path(adapter).is_dir():
         return _open_adapter(base, Path(adapter))
+    if plus and Path(base).is_file() and Path(adapter).is_file():
+        return _open_gguf(Path(base), Path(adapter))
     raise UserError(f"There is no model {place}; give a GGUF file, a model folder, an adapter folder or BASE+ADAPTER.")
 
 
-def _open_gguf(path: Path) -> Opened:
+def _open_gguf(path: Path, adapter: Path | None = None) -> Opened:
+    from radlite.runtime import gguf
     from radlite.runtime.engine import open_model
 
-    model = open_model(path, remembered=0)
-    made = model.manifest or {}
-    base = manifest.tuned_base(made)
-    exact = made.get("quantization") in ("F32", "F16", "BF16")
+    model = open_model(path, remembered=0, adapter=adapter)
+    base = manifest.tuned_base(model.manifest or {})
+    exact = (gguf.read(path).manifest or {}).get("quantization") in ("F32", "F16", "BF16")
     stage: Stage = "base" if not base else "tuned" if exact else "quantized"
-    return Opened(model, base or path.stem, stage, "cue" if base else "instruction", sha256(path))
+    identity = text_hash([sha256(path), sha256(adapter)]) if adapter else sha256(path)
+    return Opened(model, base or model.name, stage, "cue" if base else "instruction", identity)
 
 
 def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:

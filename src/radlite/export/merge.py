@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,33 +32,64 @@ _COPIED = (
 )  # fmt: skip
 
 
-def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
-    """Write the model folder `out`: the base with the adapter's change added, in the base's types and files.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an adapter adds to its base: `scale * B A` to each matrix that it names."""
 
-    `base` is where the manifest says unless given; either way its weights must be those trained on. The sum is made
-    in float32, then rounded once. Memory: a block of one tensor. The folder appears whole or not at all; an earlier
-    merge at `out` is replaced. Raises `UserError` for another base or template, and for an adapter that a plain merge
-    cannot express (DoRA, trained biases or embeddings, ranks that differ).
+    facts: dict[str, Any]
+    """The adapter's manifest."""
+    base: Path
+    sources: dict[str, Tensor]
+    """The base's tensors."""
+    scale: float
+    rank: int
+    pairs: dict[str, tuple[Tensor, Tensor]]
+    """A (rank, columns) and B (rows, rank) by the name of the base's matrix."""
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What manifests say of it, without paths, which mean nothing elsewhere and tell of the machine."""
+        name = Path(self.facts["base"]).name or self.base.resolve().name
+        return {
+            "base": {"name": name, "hash": self.facts["base_hash"]},
+            "adapter": _without_places(self.facts),
+            "scale": self.scale,
+        }
+
+
+def change(adapter: Path, base: Path | None = None) -> Change:
+    """The change that the adapter folder makes. `base` is where the manifest says unless given.
+
+    Raises `UserError` for another base or template than those trained on, and for an adapter that the sum cannot
+    express (DoRA, trained biases or embeddings, ranks that differ).
     """
     facts = manifest.read(adapter, "adapter", manifest.ADAPTER)
     base = base or _base(facts["base"])
     sources = weights.read(base)
     demand_base(facts, adapter, base)
-    scale = _scale(adapter)
-    changes = _changes(adapter, sources)
-    _vacant(out, (adapter, base))
+    scale, rank = _scale(adapter)
+    return Change(facts, base, sources, scale, rank, _pairs(adapter, sources, rank))
+
+
+def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
+    """Write the model folder `out`: the base with the adapter's change added, in the base's types and files.
+
+    The sum is made in float32, then rounded once. Memory: a block of one tensor. The folder appears whole or not at
+    all; an earlier merge at `out` is replaced. Raises `UserError` as `change` does.
+    """
+    found = change(adapter, base)
+    _vacant(out, (adapter, found.base))
     with atomic_folder(out) as part:
-        for path in sorted({tensor.path for tensor in sources.values()}):
+        for path in sorted({tensor.path for tensor in found.sources.values()}):
             with (part / path.name).open("wb") as file:
                 file.write(weights.header(path))
-                for tensor in sources.values():
+                for tensor in found.sources.values():
                     if tensor.path == path:
-                        _write(file, tensor, changes.get(tensor.name), scale)
+                        _write(file, tensor, found.pairs.get(tensor.name), found.scale)
         for name in _COPIED:
-            if (base / name).is_file():
-                shutil.copyfile(base / name, part / name)
-        origin = {"name": Path(facts["base"]).name or base.resolve().name, "hash": facts["base_hash"]}
-        manifest.write(part, manifest.describe("merged", base=origin, adapter=_without_places(facts), scale=scale))
+            if (found.base / name).is_file():
+                shutil.copyfile(found.base / name, part / name)
+        manifest.write(part, manifest.describe("merged", **found.made))
     return out
 
 
@@ -71,7 +103,6 @@ def _base(name: str) -> Path:
 
 
 def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
-    """The adapter's manifest without paths, which mean nothing elsewhere and tell of the machine."""
     kept = {name: fact for name, fact in facts.items() if name != "base"}
     if isinstance(kept.get("recipe"), dict):
         kept["recipe"] = {
@@ -80,7 +111,8 @@ def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _scale(adapter: Path) -> float:
+def _scale(adapter: Path) -> tuple[float, int]:
+    """Scale of the change, and rank."""
     settings = read_json(adapter / "adapter_config.json", "adapter settings", ("r", "lora_alpha"))
     method = settings.get("peft_type")
     if method != "LORA":
@@ -92,25 +124,25 @@ def _scale(adapter: Path) -> float:
         if name not in _PLAIN and value and value != neutral.get(name):
             raise UserError(f"{adapter} uses {name}, which a plain merge cannot express; train without it.")
     rank, alpha = settings["r"], settings["lora_alpha"]
-    return float(alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank))
+    if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float) and math.isfinite(alpha)):
+        raise UserError(f"{adapter} has no usable rank or alpha in adapter_config.json; train it again.")
+    return float(alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)), int(rank)
 
 
-def _changes(adapter: Path, sources: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """A (rank, columns) and B (rows, rank) for each name of the base that the adapter changes."""
+def _pairs(adapter: Path, sources: dict[str, Tensor], rank: int) -> dict[str, tuple[Tensor, Tensor]]:
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in weights.read(adapter).items():
         match = _PARTNER.fullmatch(name)
-        if not match or f"{match[1]}.weight" not in sources:
+        if not match or f"{match[1]}.weight" not in sources or len(sources[f"{match[1]}.weight"].shape) != 2:
             raise UserError(f"{adapter} changes {name}, which the base does not have as a matrix of its own.")
         found.setdefault(f"{match[1]}.weight", {})[match[2]] = tensor
-    rank = read_json(adapter / "adapter_config.json", "adapter settings", ("r",))["r"]
-    changes = {}
+    pairs = {}
     for name, pair in found.items():
-        rows, columns = sources[name].shape
+        rows, columns = sources[name].rows, sources[name].shape[-1]
         if {key: tensor.shape for key, tensor in pair.items()} != {"A": (rank, columns), "B": (rows, rank)}:
             raise UserError(f"{adapter} does not fit {name} of the base; give the base it was trained on.")
-        changes[name] = pair["A"], pair["B"]
-    return changes
+        pairs[name] = pair["A"], pair["B"]
+    return pairs
 
 
 def _write(file: BinaryIO, tensor: Tensor, change: tuple[Tensor, Tensor] | None, scale: float) -> None:

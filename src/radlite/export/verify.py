@@ -18,7 +18,8 @@ from radlite.chat import Prompt, Renderer, Turn
 from radlite.errors import UserError
 from radlite.evaluation.estimate import Estimate, paired
 from radlite.evaluation.metrics import grade
-from radlite.export import gguf
+from radlite.export import adapter as adapters
+from radlite.export import gguf, merge
 from radlite.export.quantize import LOSS, decode, excess
 from radlite.export.weights import Tensor
 from radlite.reader import Reader, turns
@@ -91,9 +92,18 @@ class _Behaviour:
 
 
 def verify(
-    path: Path, folder: Path, examples: Sequence[Example], margin: float = MARGIN, threads: int | None = None
+    path: Path,
+    folder: Path,
+    examples: Sequence[Example],
+    margin: float = MARGIN,
+    threads: int | None = None,
+    adapter: Path | None = None,
+    base: Path | None = None,
 ) -> Verification:
     """Hold the GGUF at `path` against the model folder it was made from, on `examples` with true answers.
+
+    With `adapter`, a GGUF over it, `folder` is the adapter folder and `base` the model folder, where the manifest says
+    unless given: each file is held against its own, and what they do together against the adapter on its base.
 
     The file alone: settings, chat template and vocabulary equal to the folder's, every tensor within its type's error.
     Its behaviour, against `transformers` in float32: the same prompt ids; next-token log-probabilities; for F32, F16
@@ -102,14 +112,18 @@ def verify(
     the folder is no model, or no example fits the context.
     """
     found = header.read(path)
+    change = merge.change(folder, base) if adapter else None
+    tuned, folder = (folder, change.base) if change else (None, folder)
     config = gguf.settings(folder)
     kinds = {int(file_type): kind for kind, (file_type, _) in KINDS.items()}
     kind = kinds.get(found.keys.get("general.file_type", -1), "unknown")
     checks = [_settings(found, gguf.keys(folder, config)), _template(found, folder), _tensors(path, folder, config)]
-    probes, reference = _reference(folder, examples, kind)
+    if adapter and change:
+        checks.append(_adapter(adapter, change))
+    probes, reference = _reference(folder, tuned, examples, kind)
     checks.append(_prompts(found, folder, probes))
     try:
-        with contextlib.closing(_open(path, threads)) as model:
+        with contextlib.closing(_open(path, threads, adapter)) as model:
             measured = _behave(model, folder, probes, [] if kind in LOG_PROBABILITY_BOUND else examples)
             checks += [_log_probabilities(reference, measured, kind), _stops(reference, measured, kind)]
             if kind in LOG_PROBABILITY_BOUND:
@@ -174,6 +188,22 @@ def _tensors(path: Path, folder: Path, config: dict[str, Any]) -> Check:
     return Check("tensors", not wrong, measured, "the folder's, each within 1.00")
 
 
+def _adapter(path: Path, change: merge.Change) -> Check:
+    """The scale, and every tensor of an adapter's GGUF against the folder's."""
+    bound = "the folder's scale; its tensors, each within 1.00"
+    alpha = header.read(path, "adapter").keys.get("adapter.lora.alpha")
+    try:
+        worst = dict(adapters.errors(path, change))
+    except (ValueError, LookupError, TypeError) as error:
+        return Check("adapter", False, f"cannot be read ({error.__class__.__name__})", bound)
+    wrong = [name for name, error in worst.items() if not error <= 1]
+    measured = f"{len(worst)} tensors, largest error {max(worst.values(), default=0):.2f} of what its type may lose"
+    if wrong:
+        measured = f"{len(wrong)} of {len(worst)} are missing or others: {', '.join(wrong[:3])}"
+    equal = alpha == float(np.float32(adapters.alpha(change)))
+    return Check("adapter", equal and not wrong, measured if equal else f"alpha {alpha}; {measured}", bound)
+
+
 def _error(source: Tensor, type: GGMLQuantizationType, data: NDArray[np.uint8]) -> float:
     """The largest error of a tensor as a multiple of what its type may lose."""
     if data.shape != (source.rows, size(1, source.shape[-1], type)):
@@ -181,12 +211,14 @@ def _error(source: Tensor, type: GGMLQuantizationType, data: NDArray[np.uint8]) 
     return max(excess(source.read(*block), decode(data[slice(*block)], type), type) for block in source.blocks())
 
 
-def _reference(folder: Path, examples: Sequence[Example], kind: str) -> tuple[list[Example], _Behaviour]:
-    """The examples to probe with, and what the folder's model does with them."""
+def _reference(
+    folder: Path, adapter: Path | None, examples: Sequence[Example], kind: str
+) -> tuple[list[Example], _Behaviour]:
+    """The examples to probe with, and what the folder's model does with them, with the adapter folder if given."""
     from radlite.runtime import hf
 
     # On a GPU it would compute in bfloat16, whose rounding is larger than the differences looked for.
-    model = hf.open_model(folder, device="cpu")
+    model = hf.open_model(folder, adapter, device="cpu")
     try:
         probes = _spread([example for example in examples if _fits(model, example)])[:PROMPTS]
         if not probes:
@@ -196,10 +228,10 @@ def _reference(folder: Path, examples: Sequence[Example], kind: str) -> tuple[li
         model.close()
 
 
-def _open(path: Path, threads: int | None) -> Engine:
+def _open(path: Path, threads: int | None, adapter: Path | None) -> Engine:
     from radlite.runtime.engine import open_model
 
-    model: Engine = open_model(path, threads=threads, remembered=0)
+    model: Engine = open_model(path, threads=threads, remembered=0, adapter=adapter)
     return model
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from radlite.chat import Renderer
 from radlite.errors import UserError
-from radlite.runtime import engine, gguf
+from radlite.runtime import adapter, engine, gguf
 from radlite.runtime.model import Completion, Request, never
 
 _TRIES: Final = 2
@@ -28,7 +28,9 @@ def open_model(path: Path, **settings: Any) -> "ChildModel":
     Raises `UserError` as that does, and if the process ends while it loads.
     """
     header = gguf.read(path)
-    model = ChildModel(path, settings, header.renderer(), header.manifest)
+    over = settings.get("adapter")
+    made = adapter.read(over, header).manifest if over else header.manifest
+    model = ChildModel(path, settings, header.renderer(), made)
     model.start()
     return model
 
@@ -42,7 +44,7 @@ class ChildModel:
     def __init__(
         self, path: Path, settings: dict[str, Any], renderer: Renderer, manifest: dict[str, Any] | None
     ) -> None:
-        self.name = path.stem
+        self.name = adapter.name(path, settings.get("adapter"))
         self.renderer = renderer
         self.manifest = manifest
         self.context_tokens = 0

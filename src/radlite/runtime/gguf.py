@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from radlite.chat import Renderer
 from radlite.errors import UserError
@@ -33,6 +33,8 @@ class Header:
     """Names to the numbers of `gguf.GGMLQuantizationType`."""
     starts: dict[str, int] = field(default_factory=dict)
     """Names to the bytes of the file before the tensors' data."""
+    value_types: dict[str, int] = field(default_factory=dict)
+    """Keys to the numbers of `gguf.GGUFValueType`."""
 
     @property
     def manifest(self) -> dict[str, Any] | None:
@@ -94,11 +96,22 @@ class Header:
         return value if isinstance(value, list) else []
 
 
-def read(path: Path) -> Header:
-    """Read the header of a GGUF file.
+def read(path: Path, kind: Literal["model", "adapter"] = "model") -> Header:
+    """Read the header of the GGUF file of a model or of an adapter.
 
-    Raises `UserError` for a file that is missing, is no GGUF, or ends before its last tensor does.
+    Raises `UserError` for a file that is missing, is no GGUF, ends before its last tensor does, or is of another kind.
     """
+    header = _read(path)
+    if (header.keys.get("general.type") == "adapter") == (kind == "adapter"):
+        return header
+    if kind == "model":
+        raise UserError(
+            f"{path} is an adapter, not a model; give it as --adapter, and a GGUF of its base as the model."
+        )
+    raise UserError(f"{path} is no adapter; give what radlite export --adapter-only wrote.")
+
+
+def _read(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -117,7 +130,12 @@ def _header(path: Path, data: mmap.mmap) -> Header:
     if version not in (2, 3):
         raise UserError(f"{path} is GGUF version {version}, but 2 or 3 is needed; export or download the model again.")
     take, offset = _reader(data, 24)
-    keys = {take(_STRING): take(take(4)) for _ in range(key_count)}
+    keys: dict[str, Any] = {}
+    kinds: dict[str, int] = {}
+    for _ in range(key_count):
+        key = take(_STRING)
+        kinds[key] = take(4)
+        keys[key] = take(kinds[key])
     tensors: dict[str, tuple[int, ...]] = {}
     types: dict[str, int] = {}
     starts: dict[str, int] = {}
@@ -133,7 +151,7 @@ def _header(path: Path, data: mmap.mmap) -> Header:
         raise UserError(
             f"{path} is cut short ({len(data):,} of {start + end:,} bytes); export or download the model again."
         )
-    return Header(path, keys, tensors, types, {name: start + at for name, at in starts.items()})
+    return Header(path, keys, tensors, types, {name: start + at for name, at in starts.items()}, kinds)
 
 
 def _bytes(shape: tuple[int, ...], kind: int) -> int:

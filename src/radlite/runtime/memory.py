@@ -21,12 +21,20 @@ _PER_TOKEN: Final = 200
 _PER_MERGE: Final = 650
 
 
-def needed(header: Header, context_tokens: int, ubatch: int = 512, private: bool = False, rows: int = 1) -> int:
+def needed(
+    header: Header,
+    context_tokens: int,
+    ubatch: int = 512,
+    private: bool = False,
+    rows: int = 1,
+    adapter: Header | None = None,
+) -> int:
     """Bytes that a process holds while it runs the model, beside what it holds without.
 
     `context_tokens`: cells of the cache, which is in half precision. `ubatch`: tokens computed at once. `rows`: how
     many of them give logits, at most; llama.cpp keeps as many rows as there are sequences. `private`: weights are
     copied into another order. They are then in memory twice, but the file's pages are given back when others need them.
+    `adapter`: of a LoRA adapter over the model, which is read into memory whole.
     Raises `UserError` if the header does not tell the model's sizes.
     """
     tensors = header.tensors
@@ -39,7 +47,8 @@ def needed(header: Header, context_tokens: int, ubatch: int = 512, private: bool
     # and the attention mask), then the output (logits, and their input twice).
     computed = max(ubatch * (12 * wide + 12 * hidden + 2 * context_tokens), logits + 8 * ubatch * hidden)
     around = _FIXED + _PER_TOKEN * tokens + _PER_MERGE * merges
-    return weights + copied + _cell(header) * context_tokens + computed + ubatch * wide + logits + around
+    added = sum(map(adapter.size, adapter.tensors)) if adapter else 0
+    return weights + copied + _cell(header) * context_tokens + computed + ubatch * wide + logits + around + added
 
 
 def demand(
@@ -49,10 +58,11 @@ def demand(
     private: bool = False,
     rows: int = 1,
     root: Path = Path("/"),
+    adapter: Header | None = None,
 ) -> None:
     """Raise `UserError` if what is `needed` is more than is `available`; pass where that cannot be known."""
     free = available(root)
-    need = needed(header, context_tokens, ubatch, private, rows)
+    need = needed(header, context_tokens, ubatch, private, rows, adapter)
     if free is None or need <= free:
         return
     fitting = context_tokens - -(-(need - free) // _cell(header))

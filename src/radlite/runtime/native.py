@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from radlite.chat import Prompt, Renderer, Turn
 from radlite.errors import UserError
 from radlite.files import atomic
+from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf, memory
 from radlite.runtime.answer import Answer, Beginning
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, never
@@ -53,14 +54,15 @@ def open_model(
     save_after: float = 0.25,
     chosen: Settings | None = None,
     told: Callable[[str], None] = lambda _: None,
+    adapter: Path | None = None,
 ) -> "NativeModel":
-    """Load a GGUF file: its weights, tokenizer and chat template.
+    """Load a GGUF file: its weights, tokenizer and chat template, and an adapter over it if given.
 
     `context_tokens` is the model's own up to `DEFAULT_CONTEXT` unless given. Without `threads` or `chosen` the settings
     are those that `tuning` measured or measures now, of which `told` is told. `remembered` is how many reports stay in
     memory for a second question, `guesses` whether ids are guessed ahead where that pays, `cells` how many tokens of
     all reports together have room: twice the context unless given. The state of the system prompt is saved beside the
-    file, if the folder can be written and computing it took longer than `save_after` seconds.
+    file, or that of the adapter, if the folder can be written and computing it took longer than `save_after` seconds.
 
     Raises `UserError` if the file cannot be used, has less context than asked for, needs more memory than there is, or
     if llama-cpp-python is missing.
@@ -72,16 +74,18 @@ def open_model(
         raise UserError(f"{path} was trained for {header.context_tokens:,} tokens of context; ask for no more.")
     renderer = header.renderer()
     room = max(cells or 2 * context, context)
-    memory.demand(header, room, rows=_SEQUENCES)
+    over = adapters.read(adapter, header) if adapter else None
+    memory.demand(header, room, rows=_SEQUENCES, adapter=over)
     best = chosen or (Settings(threads) if threads else settings(header, told))
-    cache = Cache(path, room, best)
-    model = NativeModel(path.stem, cache, renderer, context, header.manifest, remembered, guesses)
+    cache = Cache(path, room, best, adapter)
+    name, made = adapters.name(path, adapter), (over or header).manifest
+    model = NativeModel(name, cache, renderer, context, made, remembered, guesses)
     try:
         model.next_log_probabilities(Prompt((renderer.end_id,), ""), 1)
-        model.pin(_beginning(renderer), _Saved(path, save_after))
+        model.pin(_beginning(renderer), _Saved(path, save_after, adapter))
     except (ArithmeticError, RuntimeError) as error:
         model.close()
-        raise UserError(f"{path} is damaged: it computes no answer; export or download the model again.") from error
+        raise adapters.damaged(path, adapter) from error
     return model
 
 
@@ -94,12 +98,13 @@ def _beginning(renderer: Renderer) -> tuple[int, ...]:
 class _Saved:
     """The state of the system prompt in a file beside the model's, `NAME.gguf.prefix`. It holds no report.
 
-    Digest of all that it depends on, digest of the state, state. What does not fit is as if it were not there.
+    Digest of all that it depends on, digest of the state, state. What does not fit is as if it were not there. With an
+    adapter it is another state, and lies beside the adapter's file.
     """
 
-    def __init__(self, model: Path, after: float) -> None:
-        self._model = model
-        self._path = model.with_name(f"{model.name}.prefix")
+    def __init__(self, model: Path, after: float, adapter: Path | None = None) -> None:
+        self._files = [model, *([adapter] if adapter else [])]
+        self._path = self._files[-1].with_name(f"{self._files[-1].name}.prefix")
         self.after = after
 
     def load(self, ids: Sequence[int]) -> bytes | None:
@@ -119,13 +124,14 @@ class _Saved:
         from llama_cpp import __version__, llama_cpp
 
         digest = hashlib.sha256(f"{__version__} {llama_cpp.llama_print_system_info()} {list(ids)}".encode())
-        stat = self._model.stat()
-        size = stat.st_size
-        digest.update(f"{size} {stat.st_mtime_ns}".encode())
-        with self._model.open("rb") as file:
-            for at in range(0, size, max(size // 256, 1 << 12)):
-                file.seek(at)
-                digest.update(file.read(1 << 12))
+        for path in self._files:
+            stat = path.stat()
+            size = stat.st_size
+            digest.update(f"{size} {stat.st_mtime_ns}".encode())
+            with path.open("rb") as file:
+                for at in range(0, size, max(size // 256, 1 << 12)):
+                    file.seek(at)
+                    digest.update(file.read(1 << 12))
         return digest.digest()
 
 
@@ -143,7 +149,7 @@ class _Token:
 class Cache:
     """llama.cpp's model and context: tokens of several sequences, each in cells that sequences may share."""
 
-    def __init__(self, path: Path, cells: int, chosen: Settings) -> None:
+    def __init__(self, path: Path, cells: int, chosen: Settings, adapter: Path | None = None) -> None:
         llama = _library()
         parameters = llama.llama_model_default_params()
         parameters.use_extra_bufts = chosen.repack
@@ -152,6 +158,11 @@ class Cache:
             raise UserError(
                 f"llama.cpp cannot load {path}: it is damaged or needs more memory; get it again or use a smaller one."
             )
+        # Before the context, which reckons the size of its graphs with it. It is freed with the model.
+        lora = llama.llama_adapter_lora_init(self._model, os.fsencode(adapter)) if adapter else None
+        if adapter and not lora:
+            llama.llama_model_free(self._model)
+            raise UserError(f"llama.cpp cannot load the adapter {adapter}: it is damaged; export it again.")
         options = llama.llama_context_default_params()
         options.n_ctx, options.n_batch, options.n_ubatch = cells, _BATCH, chosen.ubatch
         options.n_seq_max, options.kv_unified = _SEQUENCES, True
@@ -161,6 +172,8 @@ class Cache:
         if not self._context:
             llama.llama_model_free(self._model)
             raise UserError(f"{path} needs more memory than there is; use a smaller model or less --context.")
+        if lora:
+            llama.llama_set_adapters_lora(self._context, (type(lora) * 1)(lora), 1, (ctypes.c_float * 1)(1.0))
         self._memory = llama.llama_get_memory(self._context)
         self.cells = int(llama.llama_n_ctx(self._context))
         self.size = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model)))

@@ -15,6 +15,7 @@ import xllamacpp
 
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
+from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf, memory
 from radlite.runtime.grammar import Walk, weigh
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids, never
@@ -23,8 +24,10 @@ _LIFT = 100.0
 """Added to the logits of the ids that may follow: above all others, and within the precision of 32 bits."""
 
 
-def open_model(path: Path, context_tokens: int | None = None, threads: int | None = None) -> "WheelModel":
-    """Load a GGUF file: its weights, tokenizer and chat template.
+def open_model(
+    path: Path, context_tokens: int | None = None, threads: int | None = None, adapter: Path | None = None
+) -> "WheelModel":
+    """Load a GGUF file: its weights, tokenizer and chat template, and an adapter over it if given.
 
     `context_tokens` is the model's own up to `DEFAULT_CONTEXT` unless given. A model that radlite did not make has
     `manifest` None.
@@ -36,25 +39,27 @@ def open_model(path: Path, context_tokens: int | None = None, threads: int | Non
     if context > header.context_tokens:
         raise UserError(f"{path} was trained for {header.context_tokens:,} tokens of context; ask for no more.")
     renderer = header.renderer()
-    memory.demand(header, context)
+    over = adapters.read(adapter, header) if adapter else None
+    memory.demand(header, context, adapter=over)
     free = memory.available()
-    copied = free is None or memory.needed(header, context, private=True) < free / 2
+    copied = free is None or memory.needed(header, context, private=True, adapter=over) < free / 2
     # A listener comes with the server and cannot be left out. It gets a Unix socket in a folder of our own that is
     # gone before the first report is sent, so that nothing can connect to it.
     with tempfile.TemporaryDirectory(prefix="radlite-", ignore_cleanup_errors=True) as folder:
         try:
-            server = xllamacpp.Server(parameters(path, context, threads, _address(folder), copied))
+            server = xllamacpp.Server(parameters(path, context, threads, _address(folder), copied, adapter))
         except RuntimeError as error:
             raise UserError(
-                f"llama.cpp cannot load {path}: it is damaged or needs more memory; get it again or use a smaller one."
+                f"llama.cpp cannot load {adapters.shown(path, adapter)}: it is damaged or needs more memory; get it "
+                "again or use a smaller one."
             ) from error
-    model = WheelModel(path.stem, server, renderer, context, header.manifest)
+    model = WheelModel(adapters.name(path, adapter), server, renderer, context, (over or header).manifest)
     try:
         # The server must have answered before it can be told to end: an end told sooner is lost, and closing hangs.
         model.next_log_probabilities(Prompt((renderer.end_id,), ""), 1)
     except (ArithmeticError, RuntimeError) as error:
         model.close()
-        raise UserError(f"{path} is damaged: it computes no answer; export or download the model again.") from error
+        raise adapters.damaged(path, adapter) from error
     return model
 
 
@@ -64,13 +69,17 @@ def _address(folder: str) -> str:
     return socket if os.name == "posix" and len(os.fsencode(socket)) < 100 else "127.0.0.1"
 
 
-def parameters(path: Path, context: int, threads: int | None, address: str, copied: bool = True) -> Any:
+def parameters(
+    path: Path, context: int, threads: int | None, address: str, copied: bool = True, adapter: Path | None = None
+) -> Any:
     """Settings of a server that answers this process alone, one request at a time, and says nothing.
 
     Weights that are `copied` into another order are a little faster, and take twice the memory.
     """
     settings = xllamacpp.CommonParams()
     settings.model.path = str(path)
+    if adapter:
+        settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
     settings.n_ctx = context
     settings.n_parallel = 1
     settings.fit_params = False

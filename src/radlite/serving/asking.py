@@ -11,6 +11,7 @@ from radlite.manifest import tuned_base, tuned_wording
 from radlite.reader import Reader
 from radlite.routing.detection import detect
 from radlite.routing.router import Router
+from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf
 from radlite.tasks import TASKS
 from radlite.tasks.prompting import OURS, Prompts
@@ -25,16 +26,31 @@ def demonstration() -> Path:
     return path
 
 
-def demand_ours(path: Path, made: Mapping[str, Any] | None) -> None:
-    """Raise `UserError` if `made`, the manifest of the GGUF file `path`, is missing."""
-    if made is None:
-        raise UserError(
-            f"{path} was not made by radlite, so it may not know the tasks; add --any-model to use it anyway."
-        )
+def demand_one(models: Sequence[Path], adapter: Path | None) -> None:
+    """Raise `UserError` if an adapter is given with more or fewer than one model."""
+    if adapter and len(models) != 1:
+        raise UserError(f"The adapter {adapter} goes over one model; name a GGUF of its base, and no other.")
+
+
+def tuning(path: Path, adapter: Path | None, any_model: bool) -> Mapping[str, Any]:
+    """How a GGUF file, or the adapter over it, was tuned: its manifest, empty if it has none.
+
+    Raises `UserError` if one cannot be used, if they do not belong together, or if radlite made one of them not and
+    that is not accepted.
+    """
+    header = gguf.read(path)
+    headers = [header, *([adapters.read(adapter, header)] if adapter else [])]
+    for one in headers:
+        if one.manifest is None and not any_model:
+            raise UserError(
+                f"{one.path} was not made by radlite, so it may not know the tasks; add --any-model to use it anyway."
+            )
+    return headers[-1].manifest or {}
 
 
 def reader(model: Any, seconds: float = math.inf, prompts: Prompts = OURS) -> Reader:
-    """Ask a model of a GGUF file as it was tuned: by cue if radlite did, else by instruction or a user's `prompts`."""
+    """Ask a model of a GGUF file as it, or the adapter over it, was tuned: by cue if radlite did, else by instruction
+    or a user's `prompts`."""
     made = model.manifest or {}
     style: Style = "cue" if tuned_base(made) else "instruction"
     return Reader(model, style, tuned=tuned_wording(made), seconds=seconds, prompts=prompts)
@@ -51,19 +67,18 @@ def fitting(given: Mapping[str, str]) -> tuple[str, ...]:
     return (*detect(given["report"]).tasks, *(task for task, text in also if given.get(text, "").strip()))
 
 
-def shares(models: Sequence[Path], router: Path | None, tasks: Sequence[str], any_model: bool) -> dict[Path, list[int]]:
+def shares(
+    models: Sequence[Path], router: Path | None, tasks: Sequence[str], any_model: bool, adapter: Path | None = None
+) -> dict[Path, list[int]]:
     """Which of `tasks`, by number, each GGUF file answers: all of them the only one, else as the router file says.
 
-    A router names a model by its base if radlite tuned it, else by its file. Raises `UserError` if a file cannot be
-    used or is missing, if there are several without a router, or if radlite made one of them not and it is not
-    accepted.
+    A router names a model by its base if radlite tuned it, or the adapter over it, else by its file. Raises `UserError`
+    as `tuning` does, if a file is missing, or if there are several without a router, or with an adapter.
     """
+    demand_one(models, adapter)
     names: dict[str, Path] = {}
     for path in models:
-        made = gguf.read(path).manifest
-        if not any_model:
-            demand_ours(path, made)
-        name = tuned_base(made or {}) or path.stem
+        name = tuned_base(tuning(path, adapter, any_model)) or adapters.name(path, adapter)
         if name in names:
             raise UserError(f"{names[name]} and {path} are both {name}; give one of them.")
         names[name] = path

@@ -15,9 +15,8 @@ import radlite
 from radlite.errors import UserError
 from radlite.files import exclusive, sha256
 from radlite.manifest import text_hash
-from radlite.runtime import gguf
 from radlite.serving import engines, tables
-from radlite.serving.asking import demand_ours, fitting, possible
+from radlite.serving.asking import fitting, possible, tuning
 from radlite.serving.engines import Batch, Engine, Question
 from radlite.serving.journal import Entry, Journal
 from radlite.serving.tables import Row
@@ -83,9 +82,7 @@ def run(
     """
     columns = _columns(job)
     tables.demand_writable(job.out)
-    header = gguf.read(engine.path)
-    if not any_model:
-        demand_ours(engine.path, header.manifest)
+    tuning(engine.path, engine.adapter, any_model)
     with exclusive(job.out):
         if not job.journal.exists():
             _demand_free(job.out)
@@ -141,6 +138,7 @@ def _depends(job: Job, engine: Engine) -> dict[str, Any]:
         "prompts": engine.prompts.hash,
         "all": not job.tasks,
         "model": sha256(engine.path),
+        **({"adapter": sha256(engine.adapter)} if engine.adapter else {}),
         "context": engine.context,
         "seconds": engine.seconds,
     }

@@ -28,6 +28,7 @@ from radlite.errors import UserError
 from radlite.files import atomic
 from radlite.manifest import tuned_base
 from radlite.reader import Reader
+from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf, machine, memory, shape, tuning
 from radlite.runtime.engine import Engine
 from radlite.runtime.gguf import Header
@@ -176,8 +177,9 @@ def measure(
     tune: bool = False,
     told: Told = lambda _: None,
     seconds: float = SECONDS,
+    adapter: Path | None = None,
 ) -> Bench:
-    """Measure a GGUF file on this machine.
+    """Measure a GGUF file on this machine, with an adapter over it if given.
 
     `reports` is how many are read; without it `REPORTS`, but after the first no more than `seconds` leave time for. The
     batch is as large as a fifth of `seconds` allows. `tune` measures the engine's settings anew. `told` is told what is
@@ -188,14 +190,15 @@ def measure(
     """
     end = time.perf_counter() + seconds
     header = gguf.read(path)
+    over = adapters.read(adapter, header) if adapter else None
     native = _is_native(engine)
     settings, chosen, trials = _settings(header, native, threads, tune, told)
     told(f"loading {path.name}")
     begun = time.perf_counter()
-    model = _opened(header, native, context, threads, settings)
+    model = _opened(header, native, context, threads, settings, adapter)
     load = time.perf_counter() - begun
     with contextlib.closing(model):
-        subject = _Subject(model, native, header)
+        subject = _Subject(model, native, _is_random(header))
         panels = subject.requests(PANEL, reports or REPORTS, seed=0)  # first: it finds out whether they fit
         lengths = [count for count in _PREFILL if count < model.context_tokens]
         prefill = {count: _prefill(subject, count, told) for count in lengths}
@@ -204,7 +207,7 @@ def measure(
         batch = _batch(subject, rounds, _FOR_BATCH * seconds, told)
         peak = memory.peak()
     told("measuring what the machine can do at most")
-    about, bandwidth, compute = _about(header), machine.bandwidth(), machine.compute()
+    about, bandwidth, compute = _about(header, over), machine.bandwidth(), machine.compute()
     summed = [_summed(one) for one in rounds]
     return Bench(
         radlite=radlite.__version__,
@@ -228,7 +231,10 @@ def measure(
         batch=batch,
         peak_bytes=peak,
         needed_bytes=memory.needed(
-            header, **_room(native, model.context_tokens), private=settings.repack if settings else True
+            header,
+            **_room(native, model.context_tokens),
+            private=settings.repack if settings else True,
+            adapter=over,
         ),
     )
 
@@ -297,18 +303,31 @@ def _settings(
     return settings, "measured" if trials else "default", trials
 
 
-def _opened(header: Header, native: bool, context: int | None, threads: int | None, settings: Settings | None) -> Any:
+def _opened(
+    header: Header,
+    native: bool,
+    context: int | None,
+    threads: int | None,
+    settings: Settings | None,
+    adapter: Path | None = None,
+) -> Any:
     if native:
         from radlite.runtime.native import open_model
 
         # Nothing is remembered, so that each task is read alone, and nothing saved. Guesses cannot come true where
         # weights are random.
         return open_model(
-            header.path, context, remembered=0, guesses=not _is_random(header), save_after=math.inf, chosen=settings
+            header.path,
+            context,
+            remembered=0,
+            guesses=not _is_random(header),
+            save_after=math.inf,
+            chosen=settings,
+            adapter=adapter,
         )
     from radlite.runtime import wheel
 
-    return wheel.open_model(header.path, context, threads)
+    return wheel.open_model(header.path, context, threads, adapter)
 
 
 def _room(native: bool, context: int) -> dict[str, int]:
@@ -320,7 +339,7 @@ def _is_random(header: Header) -> bool:
     return (header.manifest or {}).get("weights") == "random"
 
 
-def _about(header: Header) -> About:
+def _about(header: Header, adapter: Header | None = None) -> About:
     try:
         kind = LlamaFileType(header.keys.get("general.file_type")).name
     except ValueError:
@@ -329,14 +348,18 @@ def _about(header: Header) -> About:
     # token that is written, and of a prompt for the last alone.
     looked_up = {"token_embd.weight"} if "output.weight" in header.tensors else set()
     ends = {"token_embd.weight", "output.weight"}
+    files = [header, *([adapter] if adapter else [])]
     return About(
-        name=header.path.stem,
+        name=adapters.name(header.path, adapter.path if adapter else None),
         quantization=kind.removeprefix("MOSTLY_").removeprefix("ALL_"),
-        parameters=sum(map(math.prod, header.tensors.values())),
-        file_bytes=header.path.stat().st_size,
-        read_bytes=sum(map(header.size, header.tensors.keys() - looked_up)),
+        parameters=sum(math.prod(size) for file in files for size in file.tensors.values()),
+        file_bytes=sum(file.path.stat().st_size for file in files),
+        read_bytes=sum(file.size(name) for file in files for name in file.tensors.keys() - looked_up),
         multiply_adds=sum(
-            math.prod(size) for name, size in header.tensors.items() if len(size) == 2 and name not in ends
+            math.prod(size)
+            for file in files
+            for name, size in file.tensors.items()
+            if len(size) == 2 and name.removesuffix(".lora_a").removesuffix(".lora_b") not in ends
         ),
         random=_is_random(header),
     )
@@ -366,11 +389,11 @@ class _Round:
 class _Subject:
     """A model that is asked against the clock."""
 
-    def __init__(self, model: Model, native: bool, header: Header) -> None:
-        self.model = model
+    def __init__(self, model: Any, native: bool, random: bool) -> None:
+        self.model: Model = model
         self._native = native
         # A random shape stands for a model that is tuned.
-        cue = _is_random(header) or tuned_base(header.manifest or {})
+        cue = random or tuned_base(model.manifest or {})
         self._reader = Reader(model, "cue" if cue else "instruction")
 
     def ask(self, requests: Sequence[Request]) -> _Asked:

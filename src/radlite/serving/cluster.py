@@ -32,9 +32,9 @@ def ask(engine: Engine, workers: int, address: str, work: Iterable[Batch], add: 
     try:
         _connect(ray, address)
         engine = replace(engine, threads=_threads(ray, engine.threads, workers))
-        digest, coming = sha256(engine.path), iter(work)
+        digests, coming = [sha256(path) for path in engine.files], iter(work)
         while batches := list(itertools.islice(coming, _ROUND * workers)):
-            for entry in _round(ray, engine, digest, workers, batches):
+            for entry in _round(ray, engine, digests, workers, batches):
                 add(entry)
     except (ray.exceptions.RayError, ConnectionError, TimeoutError, socket.gaierror) as error:
         raise UserError(
@@ -81,13 +81,13 @@ def _threads(ray: Any, wanted: int | None, workers: int) -> int:
     return threads
 
 
-def _round(ray: Any, engine: Engine, digest: str, workers: int, batches: list[Batch]) -> Iterator[Entry]:
+def _round(ray: Any, engine: Engine, digests: list[str], workers: int, batches: list[Batch]) -> Iterator[Entry]:
     # As bytes: what Ray cannot make a column of, it quotes in its log.
     items = [{"batch": pickle.dumps(batch)} for batch in batches]
     data = ray.data.from_items(items, override_num_blocks=len(items))
     answered = data.map_batches(
         _Worker,
-        fn_constructor_args=(engine, digest),
+        fn_constructor_args=(engine, digests),
         batch_size=1,
         num_cpus=engine.threads,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
@@ -102,11 +102,12 @@ def _round(ray: Any, engine: Engine, digest: str, workers: int, batches: list[Ba
 class _Worker:
     """An engine on a node of the cluster."""
 
-    def __init__(self, engine: Engine, digest: str) -> None:
+    def __init__(self, engine: Engine, digests: list[str]) -> None:
         self.wrong = ""
         try:
-            if not engine.path.is_file() or sha256(engine.path) != digest:
-                raise UserError(f"A node of the cluster has not the same model at {engine.path}; copy it there.")
+            for path, digest in zip(engine.files, digests, strict=True):
+                if not path.is_file() or sha256(path) != digest:
+                    raise UserError(f"A node of the cluster has not the same model at {path}; copy it there.")
             self.reader = engine.open()
         except UserError as error:  # told as a result: Ray would open the engine again and again
             self.wrong = str(error)

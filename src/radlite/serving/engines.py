@@ -23,7 +23,8 @@ from radlite.tasks.prompting import OURS, Prompts
 @dataclass(frozen=True, slots=True)
 class Engine:
     """How a model is opened: `context` in tokens and `threads` as the engine chooses if None, `kind` as in
-    `runtime.engine.open_model`, `seconds` of work for an answer at most, and how it is asked."""
+    `runtime.engine.open_model`, `seconds` of work for an answer at most, `prompts` in which it is asked, `adapter` over
+    it if given."""
 
     path: Path
     context: int | None = None
@@ -31,11 +32,23 @@ class Engine:
     kind: str = "auto"
     seconds: float | None = None
     prompts: Prompts = OURS
+    adapter: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it reads."""
+        return (self.path, self.adapter) if self.adapter else (self.path,)
 
     def open(self) -> Reader:
         """Start a process with the model; processes share the memory of the file. `Reader.model.close` ends it."""
-        settings = {"context_tokens": self.context, "threads": self.threads, "engine": self.kind}
-        model = child.open_model(self.path, remembered=0, **settings)
+        model = child.open_model(
+            self.path,
+            context_tokens=self.context,
+            threads=self.threads,
+            engine=self.kind,
+            remembered=0,
+            adapter=self.adapter,
+        )
         return asking.reader(model, self.seconds or math.inf, self.prompts)
 
 

@@ -155,7 +155,7 @@ def _write(file: FileIO, path: Path, line: bytes) -> None:
 def _difference(begun: bytes, first: bytes) -> str:
     try:
         found, header = json.loads(begun), json.loads(first)
-        names = [name for name in header if found.get(name) != header[name]]
+        names = [name for name in {**header, **found} if found.get(name) != header.get(name)]
     except (ValueError, AttributeError):
         return "is no journal"
     return f"is the journal of another batch (different {', '.join(names)})"
