@@ -243,12 +243,10 @@ def weigh(
     ids, probability, told = walk.ids, walk.probability, list[Mapping[str, float]]()
     for begin, state in _states(grammar, tokenizer, tuple(walk.ids)) if closed or least is not None else ():
         texts = {
-            text: (*tokenizer.encode(text), *((end,) if edge.to == len(grammar) else ()))
-            for edge in grammar[state]
-            for text in edge.texts
+            text: (*own, end) if to == len(grammar) else own for text, own, to in _texts(grammar, tokenizer)[state]
         }
         if closed:
-            texts = {text: ids for text, ids in texts.items() if len(ids) <= walk.most}
+            texts = {text: own for text, own in texts.items() if len(own) <= walk.most}
         if len(texts) < 2:
             continue
         spread = _spread(texts, tuple(walk.ids[:begin]), ask, least or 0.0)
@@ -261,19 +259,26 @@ def weigh(
     return Weighed(ids, probability, tuple(told))
 
 
+@functools.lru_cache(maxsize=64)
+def _texts(grammar: Grammar, tokenizer: Tokenizer) -> tuple[tuple[tuple[str, tuple[int, ...], int], ...], ...]:
+    """For each state its texts, with their ids and the states they lead to."""
+    return tuple(
+        tuple((text, tuple(tokenizer.encode(text)), edge.to) for edge in state for text in edge.texts)
+        for state in grammar
+    )
+
+
 def _states(grammar: Grammar, tokenizer: Tokenizer, answer: tuple[int, ...]) -> list[tuple[int, int]]:
     """The states that the answer passes, each with the position where its text begins."""
 
     def way(state: int, begin: int) -> list[tuple[int, int]] | None:
         if state == len(grammar):
             return [] if begin >= len(answer) - 1 else None  # the end of turn may stand there
-        for edge in grammar[state]:
-            for text in edge.texts:
-                ids = tuple(tokenizer.encode(text))
-                if answer[begin : begin + len(ids)] == ids:
-                    rest = way(edge.to, begin + len(ids))
-                    if rest is not None:
-                        return [(begin, state), *rest]
+        for _, ids, to in _texts(grammar, tokenizer)[state]:
+            if answer[begin : begin + len(ids)] == ids:
+                rest = way(to, begin + len(ids))
+                if rest is not None:
+                    return [(begin, state), *rest]
         return None
 
     return way(0, 0) or []
