@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from radlite.chat import Renderer
+from radlite.chat import Renderer, Turn
 from radlite.errors import UserError
+from radlite.runtime import vocabulary
 from radlite.tokenizer import Tokenizer
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,11 @@ class Header:
         return _bytes(self.tensors[name], self.types[name])
 
     def renderer(self) -> Renderer:
-        """The model's own tokenizer and chat template."""
+        """The model's own tokenizer and chat template.
+
+        A prompt begins with the file's first token, once, where llama.cpp's chat has it so. Raises `UserError` for a
+        file without a template, and one whose vocabulary or whose way of answering is not known exactly.
+        """
         template = self.keys.get("tokenizer.chat_template")
         if not isinstance(template, str) or not template:
             raise UserError(f"{self.path} has no chat template; use the GGUF of an instruction-tuned model.")
@@ -66,28 +70,17 @@ class Header:
             number = self.keys.get(f"tokenizer.ggml.{name}_token_id")
             if isinstance(number, int) and 0 <= number < len(tokens):
                 special[f"{name}_token"] = str(tokens[number])
-        return Renderer(self.tokenizer(), template, special)
+        renderer = Renderer(self.tokenizer(), template, special, vocabulary.first(self.path, self.keys))
+        if renderer.tokenizer.opens_with_blank:
+            renderer.prompt([Turn("user", "a")])  # which refuses where an answer would have to open with a blank
+        return renderer
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer: the very tokenizer.json if the file carries it, else rebuilt from the vocabulary."""
         whole = self.keys.get("tokenizer.huggingface.json")
         if isinstance(whole, str):
             return Tokenizer(whole)
-        kind = (self.keys.get("tokenizer.ggml.model"), self.keys.get("tokenizer.ggml.pre"))
-        if kind != ("gpt2", "qwen2"):
-            name = "-".join(str(part) for part in kind if part) or "unnamed"
-            raise UserError(f"{self.path} has the tokenizer {name}, but only Qwen's is supported; use a Qwen model.")
-        tokens, merges, types = (self._list(f"tokenizer.ggml.{key}") for key in ("tokens", "merges", "token_type"))
-        if not (tokens and merges and len(tokens) == len(types) and {*map(type, tokens + merges)} == {str}):
-            raise UserError(f"{self.path} has an incomplete vocabulary; export or download the model again.")
-        # What fills the table up to the model's width is no token: type UNUSED, or in older files named [PADn].
-        control = {
-            token: number
-            for number, (token, type_) in enumerate(zip(tokens, types, strict=True))
-            if type_ in (_CONTROL, _USER_DEFINED) and not (token.startswith("[PAD") and token.endswith("]"))
-        }
-        normal = max((number for number, type_ in enumerate(types) if type_ == _NORMAL), default=-1) + 1
-        return Tokenizer.from_vocabulary(tokens[:normal], merges, control)
+        return vocabulary.tokenizer(self.path, self.keys)
 
     def _list(self, key: str) -> list[Any]:
         value = self.keys.get(key)
