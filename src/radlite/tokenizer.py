@@ -57,6 +57,10 @@ class Cut:
 
 
 QWEN = Cut((QWEN_PATTERN,), composed=True)
+# Answers are tokenised piece by piece: a blank that the tokenizer adds would stand before each piece.
+_OPENS_WITH_BLANK = (
+    '"type": "Prepend"', '"prepend_scheme": "first"', '"prepend_scheme": "always"', '"add_prefix_space": true'
+)  # fmt: skip
 _AS_IT_STANDS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 
 
@@ -96,6 +100,12 @@ class Tokenizer:
             self._bpe = tokenizers.Tokenizer.from_str(json.dumps(parts))
         except Exception as error:  # the library raises bare Exception
             raise UserError("The tokenizer.json of this model cannot be read; get the model again.") from error
+        steps = json.dumps([parts.get("normalizer"), parts.get("pre_tokenizer")])
+        if any(setting in steps for setting in _OPENS_WITH_BLANK):
+            raise UserError(
+                "This model's tokenizer.json puts a blank before every text, so that no answer can go on from another "
+                "text; use another model, or its GGUF."
+            )
         self.definition = definition
 
     @classmethod

@@ -31,7 +31,7 @@ _DEEPSEEK3: Final = (
     r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-_CUTS: Final[dict[str, Cut]] = {
+CUTS: Final[dict[str, Cut]] = {
     name: cut
     for names, cut in {
         "qwen2": QWEN,
@@ -53,7 +53,7 @@ _CUTS: Final[dict[str, Cut]] = {
         "starcoder refact smollm codeshell exaone minerva-7b mellum2": Cut((r"\p{N}", _GPT2)),
         "command-r": Cut((r"\p{N}", _GPT2), composed=True),
         "falcon": Cut((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")),
-        "deepseek-coder": Cut((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}")),
+        "deepseek-coder": Cut((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[[一-龥ࠀ-一가-퟿]&&\S]+", r"\p{N}")),
         "deepseek-v3 hunyuan-dense joyai-llm hy_v4": Cut((r"\p{N}{1,3}", _HAN, _DEEPSEEK3)),
         "bailingmoe bailingmoe2 llada-moe": Cut(
             (
@@ -87,11 +87,11 @@ def tokenizer(path: Path, keys: Mapping[str, Any]) -> Tokenizer:
     Raises `UserError` for a family that is not known, and a vocabulary that is incomplete or names a token twice.
     """
     model, pre = keys.get("tokenizer.ggml.model"), keys.get("tokenizer.ggml.pre")
-    cut = _CUTS.get(str(pre)) if model == "gpt2" else _GEMMA4 if model == "gemma4" else None
+    cut = CUTS.get(str(pre)) if model == "gpt2" else _GEMMA4 if model == "gemma4" else None
     if cut is None and model != "llama":
         name = "-".join(str(part) for part in (model, pre) if part) or "unnamed"
         raise UserError(
-            f"{path} has the tokenizer {name}, which is not supported; docs/other-models.md lists those that are."
+            f"{path} has the tokenizer {name}, which is not supported; use a model of a family in docs/other-models.md."
         )
     if any(name in str(keys.get("general.name")).lower() for name in ("phi-3", "phi3")):
         raise UserError(f"{path} is a Phi-3, whose control tokens swallow blanks, which is not supported; use another.")
