@@ -37,7 +37,7 @@ answers = { "No spread." = "M0", "spread" = "m1" }
 [tasks.radiology_nli]
 template = "Report: {premise}\\nStatement: {hypothesis}\\nTrue, false or neither?"
 answers = { true = "entailment", false = "contradiction", neither = "neutral" }
-max_tokens = 5
+max_tokens = 8
 
 [tasks.temporal_comparison]
 template = "{report}\\nWhat is new?"
@@ -185,6 +185,8 @@ def test_control_tokens_in_a_pack_are_text() -> None:
         ('[tasks.m_staging]\ntemplate = "{report}"\nanswers = { yes = "M7" }', ["'M7' is no answer of m_staging"]),
         ('[tasks.m_staging]\ntemplate = "{report}"\nanswers = { " ." = "M0" }', ["tasks.m_staging.answers"]),
         ('[tasks.m_staging]\ntemplate = "{report}"\nanswers = { no = "M0", "No." = "M1" }', ["there twice"]),
+        ('[tasks.m_staging]\ntemplate = "{report}"\nanswers = { "e\u0301" = "M0", "\u00e9" = "M1" }', ["there twice"]),
+        ("tasks.m_staging = 3", ["tasks.m_staging", "a table"]),
         ('[tasks.m_staging]\ntemplate = "{report}"\nanswers = { M0 = "M1" }', ["'M0' is to be M1", "for M0"]),
         ('[tasks.radiology_ner]\ntemplate = "{report}"\nanswers = { a = "Anatomy: lung" }', ["only 'No entities.'"]),
         ('[tasks.abnormality_detection]\ntemplate = "{report}"\nanswers = { a = "b" }', ["no answer"]),
@@ -198,6 +200,15 @@ def test_a_bad_pack_gets_one_sentence_with_file_and_key(text: str, words: list[s
     assert "pack.toml" in said and said.endswith((".", "?")) and "\n" not in said
     for word in words:
         assert word in said
+
+
+def test_an_answer_may_be_longer_than_the_tasks_own_and_a_limit_too_low_for_one_is_told(tmp_path: Path) -> None:
+    long = "There is no evidence of distant metastatic disease in this report"
+    text = f'[tasks.m_staging]\ntemplate = "{{report}}"\nanswers = {{ "{long}" = "M0", present = "M1" }}'
+    reading = told_by(long, chosen("", file(tmp_path, text))).read("m_staging", {"report": "x"})
+    assert reading.answer is not None and reading.answer.category == "M0"
+    with pytest.raises(UserError, match="m_staging has max_tokens 8, but its longest label needs 66"):
+        told_by(long, chosen("", file(tmp_path, f"{text}\nmax_tokens = 8"))).read("m_staging", {"report": "x"})
 
 
 def test_a_style_is_known_and_the_packs_own(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 import unicodedata
 from pathlib import Path
 
@@ -66,6 +67,32 @@ def test_the_size_counts_control_tokens(tiny: Tokenizer, qwen: Tokenizer) -> Non
 def test_a_damaged_tokenizer_is_a_user_error(text: str) -> None:
     with pytest.raises(UserError, match=r"tokenizer\.json"):
         Tokenizer(text)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"normalizer": {"type": "Prepend", "prepend": "\u2581"}},
+        {"pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}},
+        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}},
+    ],
+)
+def test_a_tokenizer_that_puts_a_blank_before_every_text_is_a_user_error(step: dict[str, object]) -> None:
+    whole = json.loads(definition(["a", "b", "ab"], ["a b"], {"<|im_end|>": 3}))
+    with pytest.raises(UserError, match="a blank before every text"):
+        Tokenizer(json.dumps({**whole, **step}))
+
+
+def test_added_tokens_of_one_character_are_text_unless_they_are_control_tokens() -> None:
+    whole = json.loads(definition(["a", "b", "ab"], ["a b"], {"<|im_end|>": 9, "~~": 8}))
+    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    whole["added_tokens"] += [{**added, "id": 7, "content": "\u00fc\u00fc"}, {**added, "id": 6, "content": "<think>"}]
+    tokenizer = Tokenizer(json.dumps(whole))
+    assert tokenizer.encode("ab\u00fc\u00fcab") == [2, 7, 2]
+    assert tokenizer.decode([2, 7, 2]) == "ab\u00fc\u00fcab"
+    assert tokenizer.control == {"<|im_end|>": 9, "~~": 8, "<think>": 6}
+    assert tokenizer.size == 10
+    assert not {6, 8, 9} & {*tokenizer.encode("~~<think><|im_end|>")}
 
 
 def test_a_folder_without_tokenizer_is_a_user_error(tmp_path: Path) -> None:

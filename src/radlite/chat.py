@@ -15,8 +15,9 @@ from radlite.files import read_json, read_text
 from radlite.manifest import text_hash, weights_hash
 from radlite.tokenizer import Tokenizer
 
-END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>")
-"""Names of the token that ends a turn: the first that the vocabulary has and the template names, else that it has."""
+END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<turn|>", "<|END_OF_TURN_TOKEN|>", "<|end|>", "</s>")
+"""Names of the token that ends a turn: the first that the vocabulary has and the template names, else that it has. What
+the file itself names as the end comes after these."""
 
 _SPACE = "\u2003"  # white space that no template has of its own
 _MARK = re.compile(f"({_SPACE}?)\ue000(\\d{{1,9}})\ue001({_SPACE}?)")
@@ -46,14 +47,23 @@ class Renderer:
     tokenizer would. Templates with a thinking mode are asked for none: for Qwen3 the empty think block becomes part
     of the prompt, in training and at inference alike.
 
-    `special` are the names of the tokens that templates know as `bos_token` and `eos_token`.
+    `special` are the names of the tokens that templates know as `bos_token` and `eos_token`; `first` is the id that
+    begins every prompt, whether the template writes it or not.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: str, special: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: str,
+        special: Mapping[str, str] | None = None,
+        first: int | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self.template = template
         self.special = {name: text for name, text in (special or {}).items() if text in tokenizer.control}
-        ends = [name for name in END_OF_TURN if name in tokenizer.control]
+        self.first = first
+        named = (*END_OF_TURN, self.special.get("eos_token", ""))
+        ends = [name for name in named if name in tokenizer.control]
         if not ends:
             raise UserError("This model's vocabulary has no end-of-turn token; use an instruction-tuned model.")
         self.end = next((name for name in ends if name in template), ends[0])
@@ -148,10 +158,18 @@ class Renderer:
                 runs += [self.tokenizer.control[found[0]], ""]
                 start = found.end()
             runs[-1] = str(runs[-1]) + text[start:]
+        if self.tokenizer.opens_with_blank and not runs[-1]:
+            raise UserError(
+                "This model's prompts end in a control token, after which its vocabulary opens an answer with a blank; "
+                "that is not supported, use another model."
+            )
         ids: list[int] = []
         for run in runs:
-            ids += [run] if isinstance(run, int) else self.tokenizer.encode(run)
-        return Prompt(tuple(ids), "".join(text for text, _ in pieces))
+            ids += [run] if isinstance(run, int) else self.tokenizer.encode(run, opening=True)
+        text = "".join(text for text, _ in pieces)
+        if self.first is not None and ids[:1] != [self.first]:
+            ids, text = [self.first, *ids], self.tokenizer.decode([self.first]) + text
+        return Prompt(tuple(ids), text)
 
 
 def demand_base(made: Mapping[str, Any], adapter: Path, base: Path) -> None:

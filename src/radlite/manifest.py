@@ -53,7 +53,7 @@ def read(folder: Path, kind: str | None = None, keys: Sequence[str] = ()) -> dic
         raise UserError(f"{folder} has no {NAME}: it was not made by radlite, or it is unfinished; make it again.")
     manifest = read_json(folder / NAME, "manifest")
     if kind and manifest.get("kind") != kind:
-        raise UserError(f"{folder} holds a {manifest.get('kind')}, but a {kind} is needed here.")
+        raise UserError(f"{folder} is of kind {manifest.get('kind')!r}, but one of kind {kind!r} is needed here.")
     if lacking := [key for key in keys if key not in manifest]:
         raise UserError(f"The manifest of {folder} lacks {lacking[0]!r}; make it again.")
     return manifest

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from radlite.chat import Prompt, Turn
 from radlite.errors import UserError
+from radlite.runtime.grammar import longest
 from radlite.runtime.model import NEGLIGIBLE, Completion, Model, Request, in_order, never
-from radlite.tasks import Example, Reading, Task, named
+from radlite.tasks import TASKS, Example, Reading, Task, named
 from radlite.tasks.prompting import OURS, Prompts
 from radlite.tasks.task import Style
 
@@ -102,8 +103,17 @@ class Reader:
             yield fit[at], self._reading(*asked[fit[at]], completion)
 
     def request(self, prompt: Prompt, task: Task, inputs: Mapping[str, str]) -> Request:
-        """What the model is asked to complete, for `task` on `inputs` by this prompt."""
+        """What the model is asked to complete, for `task` on `inputs` by this prompt.
+
+        Raises `UserError` if a user's limit is too low for a label: the other labels would be given in its place.
+        """
         grammar = task.grammar(inputs) if self.constrain else ()
+        if task is not TASKS.get(task.name):
+            need = longest(grammar, self.model.renderer.tokenizer)
+            if need > task.max_tokens:
+                raise UserError(
+                    f"{task.name} has max_tokens {task.max_tokens}, but its longest label needs {need}; raise it."
+                )
         wanted = bool(grammar and task.probabilities and self.probabilities)
         return Request(
             prompt,

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import struct
 from pathlib import Path
@@ -47,13 +48,18 @@ def test_a_model_of_someone_else_has_no_manifest(base: Path, tmp_path: Path, man
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"A report about a chest.\n" * 9, b"GGML" + bytes(99)])
 def test_a_file_that_is_no_model_is_a_user_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.gguf").write_bytes(content)
-    with pytest.raises(UserError, match="not a GGUF"):
+    with pytest.raises(UserError, match="holds no GGUF"):
         gguf.read(tmp_path / "m.gguf")
 
 
-def test_a_missing_file_or_a_folder_is_a_user_error(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "absent.gguf"):
-        with pytest.raises(UserError, match="Cannot read the model"):
+def test_a_missing_file_a_folder_or_a_pipe_is_a_user_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    for path, why in (
+        (tmp_path, "no regular file"),
+        (tmp_path / "pipe.gguf", "no regular"),
+        (tmp_path / "x", "Cannot"),
+    ):
+        with pytest.raises(UserError, match=why):
             gguf.read(path)
 
 
@@ -88,13 +94,13 @@ def test_a_model_that_lacks_what_a_reader_needs_is_a_user_error(
         _ = header.context_tokens
 
 
-def test_a_tokenizer_other_than_qwens_is_a_user_error(base: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_that_is_not_known_is_a_user_error(base: Path, tmp_path: Path) -> None:
     path = gguf_file.write(base, tmp_path / "m.gguf", {"tokenizer.huggingface.json": None})
     content = path.read_bytes()
     key = b"tokenizer.ggml.pre" + struct.pack("<IQ", 8, 5) + b"qwen2"
     assert content.count(key) == 1
-    path.write_bytes(content.replace(key, key.replace(b"qwen2", b"llama")))
-    with pytest.raises(UserError, match=r"tokenizer gpt2-llama.*only Qwen's"):
+    path.write_bytes(content.replace(key, key.replace(b"qwen2", b"qwen9")))
+    with pytest.raises(UserError, match=r"tokenizer gpt2-qwen9, which is not supported; .*other-models\.md"):
         gguf.read(path).tokenizer()
 
 

@@ -236,3 +236,12 @@ def test_spans_are_runs_of_words_within_punctuation() -> None:
         " Left", " Left lung", " lung", " 1.5", " 1.5 cm", " cm", " cm nodule", " nodule", " new",
     )  # fmt: skip
     assert spans("... -- !", 3) == ()
+
+
+def test_two_spellings_with_the_same_ids_are_one_text(qwen: Tokenizer) -> None:
+    grammar = sequence(["e\u0301", "\u00e9", "yes"])  # Qwen's tokenizer composes characters
+    walk = Walk(grammar, qwen, END, 9)
+    while walk.options:
+        walk.take(dict.fromkeys(walk.options, 0.5))
+    found = weigh(grammar, qwen, END, walk, lambda _, allowed: dict.fromkeys(allowed, 0.5), 0.0)
+    assert found.alternatives == ({"e\u0301": 0.5, "yes": 0.5},)

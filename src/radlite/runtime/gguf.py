@@ -7,19 +7,20 @@ object of each of 300,000 vocabulary entries (8 s for Qwen); this one takes the 
 import json
 import math
 import mmap
+import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from radlite.chat import Renderer
+from radlite.chat import Renderer, Turn
 from radlite.errors import UserError
+from radlite.runtime import vocabulary
 from radlite.tokenizer import Tokenizer
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ class Header:
         return _bytes(self.tensors[name], self.types[name])
 
     def renderer(self) -> Renderer:
-        """The model's own tokenizer and chat template."""
+        """The model's own tokenizer and chat template.
+
+        A prompt begins with the file's first token, once, where llama.cpp's chat has it so. Raises `UserError` for a
+        file without a template, and one whose vocabulary or whose way of answering is not known exactly.
+        """
         template = self.keys.get("tokenizer.chat_template")
         if not isinstance(template, str) or not template:
             raise UserError(f"{self.path} has no chat template; use the GGUF of an instruction-tuned model.")
@@ -68,28 +73,17 @@ class Header:
             number = self.keys.get(f"tokenizer.ggml.{name}_token_id")
             if isinstance(number, int) and 0 <= number < len(tokens):
                 special[f"{name}_token"] = str(tokens[number])
-        return Renderer(self.tokenizer(), template, special)
+        renderer = Renderer(self.tokenizer(), template, special, vocabulary.first(self.path, self.keys))
+        if renderer.tokenizer.opens_with_blank:
+            renderer.prompt([Turn("user", "a")])  # which refuses where an answer would have to open with a blank
+        return renderer
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer: the very tokenizer.json if the file carries it, else rebuilt from the vocabulary."""
         whole = self.keys.get("tokenizer.huggingface.json")
         if isinstance(whole, str):
             return Tokenizer(whole)
-        kind = (self.keys.get("tokenizer.ggml.model"), self.keys.get("tokenizer.ggml.pre"))
-        if kind != ("gpt2", "qwen2"):
-            name = "-".join(str(part) for part in kind if part) or "unnamed"
-            raise UserError(f"{self.path} has the tokenizer {name}, but only Qwen's is supported; use a Qwen model.")
-        tokens, merges, types = (self._list(f"tokenizer.ggml.{key}") for key in ("tokens", "merges", "token_type"))
-        if not (tokens and merges and len(tokens) == len(types) and {*map(type, tokens + merges)} == {str}):
-            raise UserError(f"{self.path} has an incomplete vocabulary; export or download the model again.")
-        # What fills the table up to the model's width is no token: type UNUSED, or in older files named [PADn].
-        control = {
-            token: number
-            for number, (token, type_) in enumerate(zip(tokens, types, strict=True))
-            if type_ in (_CONTROL, _USER_DEFINED) and not (token.startswith("[PAD") and token.endswith("]"))
-        }
-        normal = max((number for number, type_ in enumerate(types) if type_ == _NORMAL), default=-1) + 1
-        return Tokenizer.from_vocabulary(tokens[:normal], merges, control)
+        return vocabulary.tokenizer(self.path, self.keys)
 
     def _list(self, key: str) -> list[Any]:
         value = self.keys.get(key)
@@ -101,7 +95,7 @@ def read(path: Path, kind: Literal["model", "adapter"] = "model") -> Header:
 
     Raises `UserError` for a file that is missing, is no GGUF, ends before its last tensor does, or is of another kind.
     """
-    header = _read(path)
+    header = _read(path, kind)
     if (header.keys.get("general.type") == "adapter") == (kind == "adapter"):
         return header
     if kind == "model":
@@ -111,24 +105,26 @@ def read(path: Path, kind: Literal["model", "adapter"] = "model") -> Header:
     raise UserError(f"{path} is no adapter; give what radlite export --adapter-only wrote.")
 
 
-def _read(path: Path) -> Header:
+def _read(path: Path, kind: str) -> Header:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody to write into it
+            raise UserError(f"{path} is no regular file; give the GGUF file of the {kind}.")
         with path.open("rb") as file:
             size = path.stat().st_size
             if size < 24 or file.read(4) != b"GGUF":
-                raise UserError(f"{path} is not a GGUF model file; give a file that ends in .gguf.")
+                raise UserError(f"{path} holds no GGUF; give the GGUF file of the {kind}.")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _header(path, data)
     except OSError as error:
-        raise UserError(f"Cannot read the model {path}: {error.strerror}; check the path.") from error
+        raise UserError(f"Cannot read the {kind} {path}: {error.strerror}; check the path.") from error
     except (struct.error, LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise UserError(f"{path} is damaged or cut short; export or download the model again.") from error
+        raise UserError(f"{path} is damaged or cut short; export or download the {kind} again.") from error
 
 
 def _header(path: Path, data: mmap.mmap) -> Header:
     version, tensor_count, key_count = struct.unpack_from("<IQQ", data, 4)
     if version not in (2, 3):
-        raise UserError(f"{path} is GGUF version {version}, but 2 or 3 is needed; export or download the model again.")
+        raise UserError(f"{path} is GGUF version {version}, but 2 or 3 is needed; export or download it again.")
     take, offset = _reader(data, 24)
     keys: dict[str, Any] = {}
     kinds: dict[str, int] = {}
@@ -148,9 +144,7 @@ def _header(path: Path, data: mmap.mmap) -> Header:
     start = -(-offset() // alignment) * alignment
     end = max((at + _bytes(tensors[name], types[name]) for name, at in starts.items()), default=0)
     if tensors and start + end > len(data):
-        raise UserError(
-            f"{path} is cut short ({len(data):,} of {start + end:,} bytes); export or download the model again."
-        )
+        raise UserError(f"{path} is cut short ({len(data):,} of {start + end:,} bytes); export or download it again.")
     return Header(path, keys, tensors, types, {name: start + at for name, at in starts.items()}, kinds)
 
 

@@ -259,13 +259,22 @@ def weigh(
     return Weighed(ids, probability, tuple(told))
 
 
+def longest(grammar: Grammar, tokenizer: Tokenizer) -> int:
+    """Ids of the longest text of a closed set, the end of turn included; 0 for any other grammar."""
+    return max(len(own) + 1 for _, own, _ in _texts(grammar, tokenizer)[0]) if len(grammar) == 1 else 0
+
+
 @functools.lru_cache(maxsize=64)
 def _texts(grammar: Grammar, tokenizer: Tokenizer) -> tuple[tuple[tuple[str, tuple[int, ...], int], ...], ...]:
-    """For each state its texts, with their ids and the states they lead to."""
-    return tuple(
-        tuple((text, tuple(tokenizer.encode(text)), edge.to) for edge in state for text in edge.texts)
-        for state in grammar
-    )
+    """For each state its texts, with their ids and the states they lead to; of texts with the same ids, the first."""
+    found = []
+    for state in grammar:
+        first: dict[tuple[tuple[int, ...], int], str] = {}
+        for edge in state:
+            for text in edge.texts:
+                first.setdefault((tuple(tokenizer.encode(text)), edge.to), text)
+        found.append(tuple((text, ids, to) for (ids, to), text in first.items()))
+    return tuple(found)
 
 
 def _states(grammar: Grammar, tokenizer: Tokenizer, answer: tuple[int, ...]) -> list[tuple[int, int]]:

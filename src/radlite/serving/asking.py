@@ -29,7 +29,9 @@ def demonstration() -> Path:
 def demand_one(models: Sequence[Path], adapter: Path | None) -> None:
     """Raise `UserError` if an adapter is given with more or fewer than one model."""
     if adapter and len(models) != 1:
-        raise UserError(f"The adapter {adapter} goes over one model; name a GGUF of its base, and no other.")
+        raise UserError(
+            f"The adapter {adapter} goes over one model; name a GGUF of its base with --model, and no other."
+        )
 
 
 def tuning(path: Path, adapter: Path | None, any_model: bool) -> Mapping[str, Any]:

@@ -16,6 +16,15 @@ from radlite.tasks.task import Task
 _Words = Annotated[str, Field(min_length=1, pattern=r"[^\s.]")]
 
 
+_FAULTS = {
+    "extra_forbidden": "there is no such key",
+    "model_type": "it has to be a table of keys",
+    "string_pattern_mismatch": "a text with words is needed",
+    "string_too_short": "a text with words is needed",
+}
+"""What is wrong, by pydantic's name of it, where its own words speak of our code."""
+
+
 class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
@@ -41,8 +50,9 @@ def load(path: Path) -> Prompts:
         facts = _File.model_validate(read_toml(path, "prompt file"))
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"The prompt file {path} cannot be used: {where}: {first['msg']}.") from error
+        where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        what = _FAULTS.get(first["type"], f"{first['msg'][:1].lower()}{first['msg'][1:]}")
+        raise UserError(f"The prompt file {path} cannot be used: {where}: {what}.") from error
     own = {}
     for name, said in facts.tasks.items():
         where = f"The prompt file {path} cannot be used: tasks.{name}"

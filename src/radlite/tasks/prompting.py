@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import string
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ class Wording:
     answers: Mapping[str, str] = field(default_factory=dict)
     """What the model writes, to the plain text of ours that it stands for, as `Task.render` writes it."""
     max_tokens: int | None = None
-    """The task's own if None."""
+    """The task's own if None, or what the longest of `answers` may need."""
     constrain: bool = True
     """Whether answers are held to the task's grammar."""
 
@@ -114,7 +115,7 @@ class Wording:
             read=own_read,
             grammar=own_grammar,
             probabilities=own_told if told else None,
-            max_tokens=self.max_tokens or task.max_tokens,
+            max_tokens=self.max_tokens or max([task.max_tokens, *(len(own.encode()) + 2 for own in self.answers)]),
         )
 
 
@@ -167,8 +168,9 @@ OURS = Prompts()
 
 
 def folded(text: str) -> str:
-    """What two spellings of one answer have in common: case, white space and a full stop at the end do not count."""
-    return squeeze(text).rstrip(".").casefold()
+    """What two spellings of one answer have in common: case, white space and a full stop at the end do not count, nor
+    how a character is composed."""
+    return unicodedata.normalize("NFKC", squeeze(text).rstrip(".").casefold())
 
 
 def chosen(order: str, pack: Path | None) -> Prompts:
