@@ -131,7 +131,8 @@ def test_a_template_that_breaks_or_drops_turns_or_is_not_there_is_caught(
     [
         ("tokenizer.ggml.merges", lambda merges: merges[::-1], "prompt ids"),
         ("tokenizer.ggml.tokens", lambda tokens: [tokens[1], tokens[0], *tokens[2:]], "settings and vocabulary"),
-        ("tokenizer.ggml.pre", lambda pre: "llama-bpe", "prompt ids"),
+        ("tokenizer.ggml.pre", lambda pre: "llama-bpe", "settings and vocabulary"),
+        ("tokenizer.ggml.pre", lambda pre: "unheard-of", "prompt ids"),
         ("tokenizer.ggml.add_bos_token", lambda value: True, "settings and vocabulary"),
         ("tokenizer.ggml.eos_token_id", lambda number: number - 1, "settings and vocabulary"),
         ("tokenizer.huggingface.json", lambda text: None, "settings and vocabulary"),

@@ -152,7 +152,8 @@ def test_both_engines_read_a_report_alike(path: Path) -> None:
     for name in ("wheel", "native"):
         with contextlib.closing(engine.open_model(path, threads=1, engine=name)) as model:
             prompt = model.renderer.prompt([Turn("user", REPORT), Turn("user", "M stage?")])
-            free = [one.text for one in answers(model, [Request(prompt, 12)])]
+            # Cut in the middle of a character, an answer may end with a part of it, or without.
+            free = [one.text.rstrip("\ufffd") for one in answers(model, [Request(prompt, 12)])]
             read = [Reader(model).read(task, {"report": REPORT}) for task in ("m_staging", "rads_assignment")]
             assert [reading.status for reading in read] == ["ok", "ok"]
             found.append((free, [reading.text for reading in read]))
