@@ -3,11 +3,12 @@
     radlite bench --shape qwen2.5-3b --keep 3b.gguf
     python benchmarks/reading.py 3b.gguf --reports 20
 
-All read the same GGUF with as many threads, in one process, taking turns, so that what else the machine does falls on
-all alike; what is printed are ratios within a turn. Three kinds of work: a panel of seven tasks on one report, one
-label task, and a batch of reports with three tasks each. Weights may be random: free answers (impression, changes,
-entities) are as long as the synthesiser's true ones and never end before; labels and states follow the tasks' grammars.
-Guesses from the report do not come true on random weights, so what they save is not counted here.
+All read the same GGUF on all cores (native as its tuning says) or with --threads, in one process, taking turns, so that
+what else the machine does falls on all alike; what is printed are ratios within a turn. Three kinds of work: a panel of
+seven tasks on one report, one label task, and a batch of reports with three tasks each. Weights may be random: free
+answers (impression, changes, entities) are as long as the synthesiser's true ones and never end before; labels and
+states follow the tasks' grammars. Guesses from the report do not come true on random weights, so what they save is not
+counted here.
 
 * notebook: llama-cpp-python's `Llama`, 2,048 tokens of context, the task before the report, one task after another,
   temperature 0.1, stopping at the end of turn, as many tokens as the true answer has (arXiv 2605.00421, its demo).

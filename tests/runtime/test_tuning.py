@@ -82,3 +82,9 @@ def test_where_no_part_can_be_made_settings_are_tried_on_the_whole(header: Heade
     keys = {name: value for name, value in header.keys.items() if not name.endswith("block_count")}
     assert tuning._part(dataclasses.replace(header, keys=keys), tmp_path) == (header.path, 1.0)
     assert tuning._part(header, tmp_path / "absent") == (header.path, 1.0)
+    for odd in (1 << 70, -(1 << 70), [1 << 70], {}):
+        keys = {**header.keys, "general.odd": odd}
+        assert tuning._part(dataclasses.replace(header, keys=keys), tmp_path) == (header.path, 1.0)
+    for fine in (1 << 40, -3, [], [0.5]):
+        keys = {**header.keys, "general.odd": fine}
+        assert tuning._part(dataclasses.replace(header, keys=keys), tmp_path)[0] != header.path

@@ -16,8 +16,6 @@ PromptPack = Annotated[
     typer.Option(metavar="FILE.toml", help="The tasks in your own words, for a model of others: docs/other-models.md."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
-
-
 Adapter = Annotated[
     Path | None,
     typer.Option(metavar="FILE.gguf", help="LoRA adapter over the model, from radlite export --adapter-only."),

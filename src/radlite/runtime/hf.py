@@ -1,7 +1,6 @@
 """The engine of evaluation: a Hugging Face model, with or without adapter, many prompts at once."""
 
 import contextlib
-import functools
 import itertools
 import os
 import time
@@ -15,7 +14,7 @@ import transformers
 
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
-from radlite.runtime.grammar import Walk, weigh
+from radlite.runtime.grammar import Walk, Weighed, weigh
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids, never
 
 _WINDOW = 16
@@ -115,14 +114,9 @@ class HfModel:
 
     def _run(self, rows: list[_Row]) -> None:
         """Extend the answers of all rows until each has stopped; what has stopped leaves the batch."""
-        cache, mask = transformers.DynamicCache(), self._no_columns()
-        shared = _common([row.pending[:-1] for row in rows])
-        if shared:
-            _, mask = self._forward([rows[0].pending[:shared]], cache, mask)
-            cache.batch_repeat_interleave(len(rows))
-        mask = mask.expand(len(rows), -1)
-        for row in rows:
-            del row.pending[:shared]
+        if not rows:
+            return
+        cache, mask = self._begun([row.pending for row in rows])
         while rows:
             logits, mask = self._forward([row.pending for row in rows], cache, mask)
             for row, likeliest, line in zip(rows, logits.argmax(-1).tolist(), logits, strict=True):
@@ -134,6 +128,17 @@ class HfModel:
                 kept = torch.tensor(keep, dtype=torch.long, device=mask.device)
                 cache.batch_select_indices(kept)
                 mask = mask[kept]
+
+    def _begun(self, pending: Sequence[list[int]]) -> tuple[Any, torch.Tensor]:
+        """The cache and the mask of rows that have read what all of them begin with, which is taken off them."""
+        cache, mask = transformers.DynamicCache(), self._no_columns()
+        shared = _common([row[:-1] for row in pending])
+        if shared:
+            _, mask = self._forward([pending[0][:shared]], cache, mask)
+            cache.batch_repeat_interleave(len(pending))
+        for row in pending:
+            del row[:shared]
+        return cache, mask.expand(len(pending), -1)
 
     def _forward(
         self, pending: Sequence[Sequence[int]], cache: Any, mask: torch.Tensor
@@ -168,10 +173,26 @@ class HfModel:
         """The next id of a row, and what its grammar forces after it."""
         return row.walk.take(_among(logits, row.walk.options)) if row.walk else [likeliest]
 
-    def _ask(self, request: Request, beginning: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
-        ids = (*request.prompt.ids, *beginning)
-        logits, _ = self._forward([ids], transformers.DynamicCache(), self._no_columns())
-        return _among(logits[0], allowed)
+    def _weigh(self, request: Request, walk: Walk) -> Weighed:
+        """The answer at the end of a walk; what has to be known besides is computed together, in a few rounds."""
+        known: dict[tuple[int, ...], torch.Tensor] = {}
+        missing: list[tuple[int, ...]] = []
+        least = request.least if request.alternatives else None
+
+        def ask(beginning: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
+            if tuple(beginning) in known:
+                return _among(known[tuple(beginning)], allowed)
+            missing.append(tuple(beginning))
+            return {}
+
+        while True:
+            missing.clear()
+            found = weigh(request.grammar, self.renderer.tokenizer, self.renderer.end_id, walk, ask, least)
+            if not missing:
+                return found
+            pending = [[*request.prompt.ids, *beginning] for beginning in missing]
+            cache, mask = self._begun(pending)
+            known |= zip(missing, self._forward(pending, cache, mask)[0], strict=True)
 
     def _extend(self, row: _Row, ids: Sequence[int]) -> None:
         row.answer += ids
@@ -182,17 +203,15 @@ class HfModel:
             row.stop_reason = "length"
 
     def _completion(self, row: _Row, seconds: float) -> Completion:
-        request, tokenizer, end, walk = row.request, self.renderer.tokenizer, self.renderer.end_id, row.walk
+        assert row.stop_reason
         ids, probability = row.answer, None
         found: tuple[Mapping[str, float], ...] = ()
-        if walk:
-            ask, least = functools.partial(self._ask, request), request.least if request.alternatives else None
-            ids, probability, found = weigh(request.grammar, tokenizer, end, walk, ask, least)
-        assert row.stop_reason
+        if row.walk:
+            ids, probability, found = self._weigh(row.request, row.walk)
         return Completion(
-            text=tokenizer.decode(ids[:-1] if row.stop_reason == "end" else ids),
+            text=self.renderer.tokenizer.decode(ids[:-1] if row.stop_reason == "end" else ids),
             stop_reason=row.stop_reason,
-            prompt_tokens=len(request.prompt.ids),
+            prompt_tokens=len(row.request.prompt.ids),
             cached_tokens=0,
             generated_tokens=len(ids),
             probability=probability,

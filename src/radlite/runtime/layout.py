@@ -4,6 +4,7 @@ Nothing here needs the weights: the exporter fills them in from a folder, `shape
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and llama.cpp's loader of Qwen2 and Qwen3.
 """
 
+import contextlib
 import json
 import math
 import re
@@ -210,16 +211,15 @@ def write_head(
     path: Path, keys: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, Type]
 ) -> None:
     """Write everything before the tensors' data, whose size is known before it is made."""
-    writer = gguf.GGUFWriter(path, keys["general.architecture"])
-    for name, value in keys.items():
-        _add(writer, name, value)
-    for name, shape in shapes.items():
-        stored = size(math.prod(shape[:-1]), shape[-1], types[name])
-        writer.add_tensor_info(name, shape, np.dtype(np.float32), stored, raw_dtype=types[name])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
+    with contextlib.closing(gguf.GGUFWriter(path, keys["general.architecture"])) as writer:
+        for name, value in keys.items():
+            _add(writer, name, value)
+        for name, shape in shapes.items():
+            stored = size(math.prod(shape[:-1]), shape[-1], types[name])
+            writer.add_tensor_info(name, shape, np.dtype(np.float32), stored, raw_dtype=types[name])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
 
 
 def cut(whole: Header, path: Path, layers: int, rows: int) -> None:
@@ -261,4 +261,7 @@ def _add(writer: Any, name: str, value: Any) -> None:
     if name == "general.architecture":
         return  # the writer's own
     kinds = {str: "string", bool: "bool", int: "uint32", float: "float32", list: "array"}
-    getattr(writer, f"add_{kinds[type(value)]}")(name, value)
+    kind = kinds[type(value)]
+    if kind == "uint32" and not 0 <= value < 1 << 32:
+        kind = "int64" if value < 0 else "uint64"
+    getattr(writer, f"add_{kind}")(name, value)

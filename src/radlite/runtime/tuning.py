@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import struct
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -117,7 +118,7 @@ def measure(header: Header, seconds: float = _SECONDS) -> list[Trial]:
 def _part(header: Header, folder: Path) -> tuple[Path, float]:
     """A file with some layers of the model, and their share of all; the model itself where that cannot be."""
     path = folder / "part.gguf"
-    with contextlib.suppress(LookupError, TypeError, ValueError, OSError):
+    with contextlib.suppress(LookupError, TypeError, ValueError, ArithmeticError, struct.error, OSError):
         layout.cut(header, path, _LAYERS, _IDS)
         whole = header.keys[f"{header.keys['general.architecture']}.block_count"]
         return path, min(_LAYERS, whole) / whole

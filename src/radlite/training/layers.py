@@ -5,12 +5,13 @@ from typing import Any
 import peft.tuners.lora
 import torch
 import torch.nn.functional as F
+from torch.library import custom_op
 
 ADAPTER = "default"
 """PEFT's name of an adapter that was given none."""
 
 
-@torch.library.custom_op("radlite::low_rank_linear", mutates_args=())
+@custom_op("radlite::low_rank_linear", mutates_args=())
 def low_rank_linear(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,14 +29,12 @@ def low_rank_linear(
 
 
 @low_rank_linear.register_fake
-def _(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _(x: torch.Tensor, weight: torch.Tensor, _: Any, a: torch.Tensor, *__: Any) -> tuple[torch.Tensor, torch.Tensor]:
     rows = x.numel() // x.shape[-1]
     return x.new_empty(*x.shape[:-1], weight.shape[0]), x.new_empty(rows, a.shape[0])
 
 
-@torch.library.custom_op("radlite::low_rank_linear_backward", mutates_args=())
+@custom_op("radlite::low_rank_linear_backward", mutates_args=())
 def _gradients(
     grad: torch.Tensor,
     x: torch.Tensor,
@@ -54,15 +53,8 @@ def _gradients(
 
 
 @_gradients.register_fake
-def _(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    inner: torch.Tensor,
-    weight: torch.Tensor,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    scale: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _(*given: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    _, x, _, _, a, b, _ = given
     return x.new_empty(x.shape), a.new_empty(a.shape), b.new_empty(b.shape)
 
 
