@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from torch import library
 from torch._dynamo.testing import CompileCounter
-from torch.library import opcheck
 
 from radlite.errors import UserError
 from radlite.training import attention, batches, layers, lora
@@ -113,7 +113,7 @@ def test_an_update_with_dropout_is_left_to_peft(base: Path) -> None:
 def test_the_fused_operation_is_one_that_a_compiler_may_use() -> None:
     x, a, b = (torch.randn(*shape, requires_grad=True) for shape in ((1, 5, 6), (2, 6), (8, 2)))
     for bias in (torch.randn(8), None):
-        opcheck(layers.low_rank_linear, (x, torch.randn(8, 6), bias, a, b, 0.5))
+        library.opcheck(layers.low_rank_linear, (x, torch.randn(8, 6), bias, a, b, 0.5))
 
 
 @pytest.mark.parametrize("base", ["qwen2.5", "qwen3"], indirect=True)

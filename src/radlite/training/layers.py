@@ -5,13 +5,13 @@ from typing import Any
 import peft.tuners.lora
 import torch
 import torch.nn.functional as F
-from torch.library import custom_op
+from torch import library
 
 ADAPTER = "default"
 """PEFT's name of an adapter that was given none."""
 
 
-@custom_op("radlite::low_rank_linear", mutates_args=())
+@library.custom_op("radlite::low_rank_linear", mutates_args=())
 def low_rank_linear(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,7 +34,7 @@ def _(x: torch.Tensor, weight: torch.Tensor, _: Any, a: torch.Tensor, *__: Any) 
     return x.new_empty(*x.shape[:-1], weight.shape[0]), x.new_empty(rows, a.shape[0])
 
 
-@custom_op("radlite::low_rank_linear_backward", mutates_args=())
+@library.custom_op("radlite::low_rank_linear_backward", mutates_args=())
 def _gradients(
     grad: torch.Tensor,
     x: torch.Tensor,
