@@ -86,6 +86,22 @@ def test_an_engine_that_is_killed_costs_nothing_but_time(model: ChildModel) -> N
         assert model.restarts <= before + 2  # one may be of a kill that came after the last answer
 
 
+def test_an_end_before_requests_are_taken_up_costs_them_no_try(model: ChildModel) -> None:
+    def halt() -> None:
+        """Killed while it is not looking, as by the kernel between two pieces of work."""
+        os.kill(model._process.pid, signal.SIGSTOP)
+        threading.Timer(0.2, model._process.kill).start()
+
+    asked = requests(model, 12)
+    expected, found = list(answers(model, asked)), {}
+    halt()
+    for number, completion in model.complete(asked):
+        found[number] = completion
+        if len(found) == 1:
+            halt()
+    assert_same([found[number] for number in range(len(asked))], expected)
+
+
 def test_a_request_that_always_ends_the_engine_fails_and_the_others_do_not(model: ChildModel) -> None:
     asked = requests(model)
     expected = list(answers(model, asked))

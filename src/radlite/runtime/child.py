@@ -38,7 +38,8 @@ def open_model(path: Path, **settings: Any) -> "ChildModel":
 class ChildModel:
     """A model in a process that is watched. Threads wait for each other.
 
-    Where it ends over requests, they are tried once more, one by one; what ends it again comes back as `failed`.
+    Where it ends over requests, they are tried once more, one by one; what ends it again comes back as `failed`. An end
+    before it has taken requests up is not put down to them, unless it comes again and again.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class ChildModel:
         self._process: Any = None
         self._pipe: Connection | None = None
         self._number = 0
+        self._taken = False
+        """Whether the process has begun with the requests that it was last sent."""
 
     def start(self) -> None:
         """Start the process and wait until the model is loaded."""
@@ -81,7 +84,7 @@ class ChildModel:
     ) -> Iterator[tuple[int, Completion]]:
         """Complete the requests, greedily; each comes with its number, as soon as it is ready."""
         with self._lock:
-            tries = dict.fromkeys(range(len(requests)), 0)
+            tries, idle = dict.fromkeys(range(len(requests)), 0), 0
             while tries:
                 # After the engine ended, nobody knows over which request: each is asked alone.
                 together = list(tries) if not any(tries.values()) else [next(iter(tries))]
@@ -90,7 +93,8 @@ class ChildModel:
                         return
                     del tries[number]
                     yield number, completion
-                for number in [one for one in together if one in tries]:
+                idle = 0 if self._taken else idle + 1
+                for number in [one for one in together if one in tries and not 0 < idle < _TRIES]:
                     tries[number] += 1
                     if tries[number] >= _TRIES:
                         del tries[number]
@@ -112,6 +116,7 @@ class ChildModel:
         assert self._pipe
         self._number += 1
         own, over = self._number, False
+        self._taken = False
         with contextlib.suppress(BrokenPipeError, ConnectionError):
             self._pipe.send(("ask", own, [requests[number] for number in numbers]))
         try:
@@ -123,6 +128,8 @@ class ChildModel:
                 if kind == "gone" or (kind == "broken" and of == own):
                     over = True
                     self._end()
+                elif of == own and kind == "taken":
+                    self._taken = True
                 elif of == own and kind == "done":
                     yield numbers[value[0]], value[1]
                 elif of == own and kind == "end":
@@ -187,6 +194,7 @@ def _serve(pipe: Connection, path: Path, settings: dict[str, Any]) -> None:
     threading.Thread(target=listen, daemon=True).start()
     while True:
         number, requests = asked.get()
+        pipe.send(("taken", number))
         try:
             for at, completion in model.complete(requests, lambda own=number: stopped[0] >= own):
                 pipe.send(("done", number, at, completion))
