@@ -63,7 +63,7 @@ def opened(path: Path, engine: str, threads: int, adapter: Path | None) -> Any:
     """The model; `repacked` is the native engine with weights in the order of llama.cpp's older kernels."""
     if engine == "wheel":
         return wheel.open_model(path, threads=threads, adapter=adapter)
-    chosen = Settings(threads, repack=engine == "repacked")
+    chosen = Settings(threads, repack="on" if engine == "repacked" else "off")
     return native.open_model(path, remembered=0, guesses=False, save_after=math.inf, chosen=chosen, adapter=adapter)
 
 

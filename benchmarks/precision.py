@@ -60,7 +60,7 @@ def answer(path: Path, kind: str, items: int, alone: bool) -> list[Any]:
     if kind == "wheel":
         model: Any = wheel.open_model(path)
     else:
-        chosen = tuning.Settings(tuning.default().threads, repack=kind == "repacked")
+        chosen = tuning.Settings(tuning.default().threads, repack="on" if kind == "repacked" else "off")
         model = native.open_model(path, chosen=chosen, remembered=0)
     requests = []
     for name in TASKS:

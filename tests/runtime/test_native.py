@@ -1,13 +1,14 @@
 """The native engine computes what prompts share once, and neither sharing, guessing nor stopping changes an answer."""
 
 import dataclasses
+import math
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import ANY
 
 import pytest
@@ -17,6 +18,7 @@ from radlite.errors import UserError
 from radlite.runtime import engine, native
 from radlite.runtime.model import Completion, Request, in_order
 from radlite.runtime.native import NativeModel
+from radlite.runtime.tuning import Repack, Settings
 from radlite.tasks import TASKS
 from radlite.tasks.grammar import sequence
 from tests.runtime.answers import answers
@@ -28,9 +30,10 @@ REPORT = "FINDINGS: The heart is enlarged. A new left effusion has increased. No
 LABELS = sequence(["Negative. N0", "Positive. N1", "Positive. N2", "Positive. N2a"])
 
 
-@pytest.fixture(scope="module")
-def model(model_file: Path) -> Iterator[NativeModel]:
-    opened = native.open_model(model_file, threads=1)
+@pytest.fixture(scope="module", params=get_args(Repack))
+def model(request: pytest.FixtureRequest, model_file: Path) -> Iterator[NativeModel]:
+    opened = native.open_model(model_file, chosen=Settings(1, request.param))
+    assert len(opened._caches) == 1 + (request.param == "answers")
     yield opened
     opened.close()
 
@@ -77,6 +80,33 @@ def assert_same(
 def test_answers_together_are_those_of_each_alone(model: NativeModel) -> None:
     asked = mixed(model)
     assert_same(model, asked, list(answers(model, asked)), alone(model, asked))
+
+
+def test_other_kernels_for_prompts_than_for_answers_change_nothing(model_file: Path) -> None:
+    """What long prompts come to is moved from one context into the other, also where both are nearly full."""
+    found = []
+    for repack in get_args(Repack):
+        model = native.open_model(model_file, context_tokens=512, chosen=Settings(1, repack))
+        asked = mixed(model, 6)
+        new: list[int] = []
+        if repack == "answers":
+            ahead = model._caches[1]
+
+            def counted(tokens: Any, read: Any = ahead.read, new: list[int] = new) -> None:
+                new.append(len(tokens))
+                read(tokens)
+
+            ahead.read = counted  # type: ignore[method-assign]
+        found.append([*answers(model, asked), *alone(model, asked[:4])])
+        assert_same(model, [*asked, *asked[:4]], found[0], found[-1])
+        for one, other in zip(found[0], found[-1], strict=True):
+            assert one.cached_tokens == other.cached_tokens
+            if one.text == other.text and one.probability:
+                assert abs(math.log(one.probability) - math.log(other.probability or 0)) < 0.1 * len(one.text)
+        if repack == "answers":
+            assert min(new) >= native._MANY and sum(new) > max(len(one.prompt.ids) for one in asked)
+            assert sorted([*model._free, *model._kept.values(), model._pin]) == list(range(256))
+        model.close()
 
 
 def test_guesses_change_nothing_but_the_number_of_steps(model_file: Path) -> None:

@@ -38,7 +38,8 @@ def test_a_shape_opens_renders_and_computes_numbers(cut: Path) -> None:
     found = model.next_log_probabilities(prompt, 1000)
     model.close()
     assert len(found) == 1000
-    assert all(-20 < value < -4 for value in found.values())  # 151,936 tokens, about as likely as each other: -12
+    # Of 151,936 tokens some are likely, as in a trained model, and none is alone.
+    assert -4 < max(found.values()) < -0.01 and min(found.values()) > -20
     assert len({round(value, 3) for value in found.values()}) > 100
 
 
@@ -144,4 +145,4 @@ def test_the_whole_of_every_shape_runs(name: str, tmp_path: Path) -> None:
     found = model.next_log_probabilities(prompt, 151_936)
     model.close()
     assert len(found) == 151_936
-    assert all(-25 < value < -4 for value in found.values())
+    assert -5 < max(found.values()) < 0 and min(found.values()) > -80

@@ -58,6 +58,11 @@ class Answer:
         return self._walk.ids if self._walk else self._free
 
     @property
+    def weighing(self) -> bool:
+        """Whether an answer stands, and others that may be likelier or are to be told are still being computed."""
+        return self._walk is not None and not self._walk.options and not self.stop_reason
+
+    @property
     def text(self) -> str:
         """The answer so far, without the end of turn."""
         return self._tokenizer.decode(self.ids[:-1] if self.ids and self.ids[-1] in self._ends else self.ids)

@@ -14,8 +14,8 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,8 @@ _SPARE: Final = 80
 """Cells of an answer beside its own tokens: for guesses and the branches of its labels."""
 _WORTH: Final = 16
 """A shared beginning of fewer tokens than this is not kept by itself."""
+_MANY: Final = 48
+"""New tokens of a prompt from which on the kernels for prompts are the faster ones (docs/performance.md)."""
 
 
 def open_model(
@@ -77,9 +79,16 @@ def open_model(
     over = adapters.read(adapter, header) if adapter else None
     memory.demand(header, room, rows=_SEQUENCES, adapter=over)
     best = chosen or (Settings(threads) if threads else settings(header, told))
+    if best.repack == "answers" and not memory.fits(
+        header, room + context + 2 * _BATCH, 512, True, 2 * _SEQUENCES, over
+    ):
+        best = replace(best, repack="off")
     cache = Cache(path, room, best, adapter)
+    ahead = (
+        Cache(path, context + 2 * _BATCH, replace(best, repack="off"), adapter) if best.repack == "answers" else None
+    )
     name, made = adapters.name(path, adapter), (over or header).manifest
-    model = NativeModel(name, cache, renderer, context, made, remembered, guesses)
+    model = NativeModel(name, cache, renderer, context, made, remembered, guesses, ahead)
     try:
         model.next_log_probabilities(Prompt((renderer.end_id,), ""), 1)
         model.pin(_beginning(renderer), _Saved(path, save_after, adapter))
@@ -152,7 +161,7 @@ class Cache:
     def __init__(self, path: Path, cells: int, chosen: Settings, adapter: Path | None = None) -> None:
         llama = _library()
         parameters = llama.llama_model_default_params()
-        parameters.use_extra_bufts = chosen.repack
+        parameters.use_extra_bufts = chosen.repack != "off"
         self._model = llama.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self._model:
             raise UserError(
@@ -220,10 +229,10 @@ class Cache:
         self.cut(0, 0)
         return taken
 
-    def copy(self, source: int, to: int, count: int) -> None:
-        """Let the sequence `to`, which is empty, share the first `count` tokens of `source`."""
+    def copy(self, source: int, to: int, count: int, start: int = 0) -> None:
+        """Let the sequence `to`, which holds as many, share the tokens of `source` from `start` to `count`."""
         if count:
-            self._llama.llama_memory_seq_cp(self._memory, source, to, 0, count)
+            self._llama.llama_memory_seq_cp(self._memory, source, to, start, count)
 
     def cut(self, sequence: int, count: int) -> None:
         """Leave a sequence its first `count` tokens."""
@@ -233,7 +242,7 @@ class Cache:
         """What a sequence holds, to be given to `restore` later, by a process with the same file and library."""
         size = self._llama.llama_state_seq_get_size(self._context, sequence)
         buffer = (ctypes.c_uint8 * size)()
-        return bytes(buffer[: self._llama.llama_state_seq_get_data(self._context, buffer, size, sequence)])
+        return bytes(memoryview(buffer)[: self._llama.llama_state_seq_get_data(self._context, buffer, size, sequence)])
 
     def restore(self, sequence: int, state: bytes) -> bool:
         """Fill an empty sequence; False if the state does not fit."""
@@ -279,6 +288,8 @@ class _Run:
     cached: int
     path: Beginning = ()
     """What the sequence holds of answers after the prompt."""
+    ways: list["_Branch"] = field(default_factory=list)
+    """Branches of earlier steps that others may go on from."""
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -307,13 +318,15 @@ class NativeModel:
         manifest: dict[str, Any] | None,
         remembered: int = 8,
         guesses: bool = True,
+        ahead: Cache | None = None,
     ) -> None:
+        """`ahead` reads long prompts for `cache`, with other kernels."""
         self.name = name
         self.renderer = renderer
         self.context_tokens = context_tokens
         self.manifest = manifest
         self._lock = threading.RLock()
-        self._caches = [cache]
+        self._caches = [cache, *([ahead] if ahead else [])]
         self._free = list(range(_SEQUENCES))
         self._pace = _Pace(guesses)
         self._remembered = remembered
@@ -363,6 +376,8 @@ class NativeModel:
                 self._read([_Token(one, at, [self._pin]) for at, one in enumerate(ids)])
                 if time.perf_counter() - begun > saved.after:
                     saved.save(ids, self._cache.state(self._pin))
+            for ahead in self._caches[1:]:
+                ahead.restore(self._pin, self._cache.state(self._pin))
             self._pinned = ids
 
     def close(self) -> None:
@@ -383,20 +398,53 @@ class NativeModel:
             self._cache.cut(sequence, 0)
             bisect.insort(self._free, sequence)
 
-    def _read(self, tokens: Sequence[_Token]) -> None:
+    def _read(self, tokens: Sequence[_Token], fresh: Mapping[int, int] | None = None) -> None:
+        """Compute the tokens. `fresh`: sequences with so much of the beginning of all prompts, and nothing else."""
+        new = [token for token in tokens if fresh and token.sequences[0] in fresh]
+        if len(self._caches) > 1 and len(new) >= _MANY and fresh and self._free:
+            self._read_new(new, fresh)
+            tokens = [token for token in tokens if token.sequences[0] not in fresh]
         for begin in range(0, len(tokens), _BATCH):
             part = tokens[begin : begin + _BATCH]
             while True:
                 try:
                     self._cache.read(part)
                     break
-                except MemoryError as error:
-                    if not self._kept:
-                        raise RuntimeError("the answers that run together need more cells than there are") from error
+                except MemoryError:
                     self._forget()
+
+    def _read_new(self, tokens: Sequence[_Token], held: Mapping[int, int]) -> None:
+        """Compute tokens of prompts that are new with the kernels for prompts, and move them into the cache.
+
+        `held`: how much of the beginning of all prompts each of their sequences holds.
+        """
+        ahead, scratch = self._caches[1], self._free.pop()
+        try:
+            for sequence, count in held.items():
+                ahead.copy(self._pin, sequence, count)
+            for begin in range(0, len(tokens), _BATCH):
+                ahead.read(tokens[begin : begin + _BATCH])
+            spans: dict[tuple[int, ...], list[int]] = {}
+            for token in tokens:
+                spans.setdefault(tuple(token.sequences), []).append(token.position)
+            for sequences, places in spans.items():
+                ahead.copy(sequences[0], scratch, places[-1] + 1, places[0])
+                state = ahead.state(scratch)
+                ahead.cut(scratch, 0)
+                while not self._cache.restore(scratch, state):
+                    self._forget()
+                for sequence in sequences:
+                    self._cache.copy(scratch, sequence, places[-1] + 1, places[0])
+                self._cache.cut(scratch, 0)
+        finally:
+            for sequence in (*held, scratch):
+                ahead.cut(sequence, 0)
+            self._give(scratch)
 
     def _forget(self) -> None:
         """Let go of the beginning that was longest not used."""
+        if not self._kept:
+            raise RuntimeError("the answers that run together need more cells than there are")
         _, sequence = self._kept.popitem(last=False)
         self._give(sequence)
 
@@ -471,11 +519,13 @@ class _Work:
         stems: dict[tuple[Any, int], _Token] = {}
         branches: list[tuple[_Run, list[_Branch]]] = []
         kept: list[tuple[tuple[int, ...], int]] = []
-        self._admit(tokens, stems, kept)
+        fresh: dict[int, int] = {}
+        self._admit(tokens, stems, kept, fresh)
         for run in self._runs:
             branches.append((run, self._lay(run, tokens, stems)))
-        if tokens:
-            self._model._read(tokens)
+            if run.sequence in fresh:
+                fresh.update((way.sequence, way.start) for way in branches[-1][1])
+        self._model._read(tokens, fresh)
         self._model._kept.update(kept)
         for run, ways in branches:
             known = len(run.answer.guesses)
@@ -497,8 +547,12 @@ class _Work:
         tokens: list[_Token],
         stems: dict[tuple[Any, int], _Token],
         kept: list[tuple[tuple[int, ...], int]],
+        fresh: dict[int, int],
     ) -> None:
-        """Begin requests, until a batch of new tokens is reached or room is short."""
+        """Begin requests, until a batch of new tokens is reached or room is short.
+
+        `fresh` takes in the sequences that hold nothing but the beginning of all prompts, and how much of it.
+        """
         model, new = self._model, 0
         coming: list[tuple[int, ...]] = []
         while self._waiting and len(self._runs) < _RUNNING and new < _BATCH:
@@ -514,17 +568,21 @@ class _Work:
             if answer.stop_reason:  # wholly forced
                 self._runs.append(_Run(number, answer, -1, begun, 0, 0))
                 continue
+            begin = ids[: self._shared[number]]
+            alone = len(begin) < len(model._pinned) + _WORTH
+            keep = ids if alone else begin
             have, source = model._best(ids)
             have = min(have, len(ids) - 1)
             sequence = model._free.pop()
             model._cache.copy(source, sequence, have)
-            begin = ids[: self._shared[number]]
-            alone = len(begin) < len(model._pinned) + _WORTH
-            keep = ids if alone else begin
+            if source == model._pin:
+                fresh[sequence] = have
             if not (alone and not model._remembered) and keep not in model._kept and keep not in coming:
                 coming.append(keep)
                 kept.append((keep, model._free.pop()))
                 model._cache.copy(source, kept[-1][1], have)
+                if source == model._pin:
+                    fresh[kept[-1][1]] = have
                 _stem(keep, have, len(keep), kept[-1][1], tokens, stems)
             self._reserved[number] = need
             new += len(ids) - max(have, also)
@@ -570,13 +628,16 @@ class _Work:
     def _branch(self, run: _Run, beginning: Beginning, taken: bool) -> _Branch | None:
         model, held = self._model, len(run.prompt) + len(beginning)
         start = run.read if run.read < len(run.prompt) else len(run.prompt) + _common(beginning, run.path)
-        start = min(start, held - 1)
-        if not taken and start == run.read:
+        start, source = min(start, held - 1), run.sequence
+        for way in run.ways:
+            if (also := min(len(run.prompt) + _common(beginning, way.beginning), held - 1)) > start:
+                start, source = also, way.sequence
+        if not taken and start == run.read and source == run.sequence:
             return _Branch(beginning, start, run.sequence)
         if not model._free:
             return None
         sequence = model._free.pop()
-        model._cache.copy(run.sequence, sequence, start)
+        model._cache.copy(source, sequence, start)
         return _Branch(beginning, start, sequence)
 
     def _trim(self, run: _Run, branches: Sequence[_Branch]) -> None:
@@ -595,7 +656,10 @@ class _Work:
             cache.cut(run.sequence, run.read)
         for branch in branches:
             if branch.sequence != run.sequence:
-                self._model._give(branch.sequence)
+                if run.answer.weighing and len(self._model._free) > _SEQUENCES // 2:
+                    run.ways.append(branch)
+                else:
+                    self._model._give(branch.sequence)
 
     def _ready(self) -> Iterator[tuple[int, Completion]]:
         now = time.perf_counter()
@@ -606,8 +670,9 @@ class _Work:
         self._runs = [run for run in self._runs if not run.answer.stop_reason]
         for run in done:
             self._reserved.pop(run.number, None)
-            if run.sequence >= 0:
-                self._model._give(run.sequence)
+            for sequence in (run.sequence, *(way.sequence for way in run.ways)):
+                if sequence >= 0:
+                    self._model._give(sequence)
         for run in done:
             yield run.number, _completion(run, now - run.begun)
 

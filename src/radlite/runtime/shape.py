@@ -71,6 +71,9 @@ _EXPONENT: Final[dict[Type, tuple[int, int, int, int]]] = {
     Type.F16: (2, 0x7C00, 10, 15),
     Type.BF16: (2, 0x7F80, 7, 127),
 }
+_SHARP: Final = 5.0
+"""The last norm: logits spread so far that a model's choices are about as sure as a trained one's. Where all labels
+were alike likely, an engine would weigh more of them than it ever has to."""
 _PIECE: Final = 1 << 24
 """About as many bytes are made and written at once."""
 
@@ -159,7 +162,7 @@ def _values(
 ) -> Iterator[NDArray[np.generic]]:
     """The data of a tensor, in pieces. Norms are one, so that with matrices that keep length nothing grows or dies."""
     if tensor.endswith("_norm.weight"):
-        yield np.ones(shape, "<f4")
+        yield np.full(shape, _SHARP if tensor == "output_norm.weight" else 1.0, "<f4")
     else:
         yield from _random(math.prod(shape), type, shape[-1] ** -0.5, random)
 

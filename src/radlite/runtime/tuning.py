@@ -1,6 +1,7 @@
 """How the native engine is set on this machine for a model: measured once, stored, never slower than the defaults."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from radlite.errors import UserError
 from radlite.files import read_json, write_json
@@ -23,11 +24,16 @@ _WORTH: Final = 200 << 20
 """Smaller files are read so fast that measuring would take longer than it saves."""
 _SECONDS: Final = 20.0
 _PROMPT: Final = 384
-_WRITTEN: Final = 24
+_WRITTEN: Final = 16
 _LAYERS, _IDS = 4, 1024
 """Layers of the model that settings are tried on, and rows of its vocabulary."""
-_REPORT, _ANSWER = 350, 90
-"""Tokens read and steps of writing of a panel, by which settings are compared."""
+_ANSWERS = 10
+"""Ids that a step computes while several answers of a report advance together."""
+_PANEL = (350, 15, 60)
+"""Tokens read, steps of several answers and steps of one that a panel of seven tasks comes to (docs/performance.md)."""
+
+
+Repack = Literal["off", "on", "answers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +41,28 @@ class Settings:
     """How the native engine is set."""
 
     threads: int
-    repack: bool = False
-    """Whether weights are copied into the form of llama.cpp's older kernels."""
+    repack: Repack = "off"
+    """Whether weights are copied into another order, which suits short steps better and long prompts worse on some
+    CPUs; with `answers` prompts are read with the weights as they are, and all else with the copy."""
     ubatch: int = 512
     """Tokens that are computed at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Settings, and how fast they were: tokens a second of a prompt, and of one answer alone, through all layers."""
+    """Settings, and how fast they were through all layers: tokens a second of a prompt, and steps a second of several
+    answers that are written together, and of one."""
 
     settings: Settings
     reading: float
+    together: float
     writing: float
 
     @property
     def seconds(self) -> float:
         """What a panel would take."""
-        return _REPORT / self.reading + _ANSWER / self.writing
+        rates = (self.reading, self.together, self.writing)
+        return sum(much / rate for much, rate in zip(_PANEL, rates, strict=True)) if all(rates) else math.inf
 
 
 def default() -> Settings:
@@ -75,7 +85,7 @@ def stored(header: Header) -> list[Trial]:
     """The trials of an earlier measurement, the best first; none if there was none."""
     try:
         found = read_json(_place(), "tuning file").get(_key(header), [])
-        return [Trial(Settings(**one["settings"]), one["reading"], one["writing"]) for one in found]
+        return [Trial(**{**one, "settings": Settings(**one["settings"])}) for one in found]
     except (UserError, TypeError, KeyError, AttributeError):
         return []
 
@@ -105,8 +115,8 @@ def measure(header: Header, seconds: float = _SECONDS) -> list[Trial]:
             path, share = header.path, 1.0
             tries(default())
         if not found:
-            return [Trial(default(), 0.0, 0.0)]
-        tries(replace(default(), repack=True))
+            return [Trial(default(), 0.0, 0.0, 0.0)]
+        tries(*(replace(default(), repack=repack) for repack in get_args(Repack)[1:]))
         cores, so_far = machine.cores(), best()
         fewer = sorted({max(1, cores // 2), max(1, cores - 1)} - {cores})
         tries(*(replace(so_far, threads=threads) for threads in fewer), replace(so_far, ubatch=128))
@@ -150,13 +160,19 @@ def _try(pipe: Connection, path: Path, share: float, wanted: Sequence[Settings])
     from radlite.runtime import native
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent.
+    ids = [number % 50 + 3 for number in range(_PROMPT)]
     for one in wanted:
-        with contextlib.suppress(UserError, RuntimeError), contextlib.closing(native.Cache(path, 2048, one)) as cache:
-            ids = [number % 50 + 3 for number in range(_PROMPT)]
-            cache.time(ids[:8])
-            reading = min(cache.time(ids) for _ in range(2))
-            writing = min(cache.time(ids[:1], times=_WRITTEN) for _ in range(2))
-            pipe.send(Trial(one, share * _PROMPT / reading, share * _WRITTEN / writing))
+        with contextlib.suppress(UserError, RuntimeError), contextlib.ExitStack() as opened:
+            cache = ahead = opened.enter_context(contextlib.closing(native.Cache(path, 2048, one)))
+            if one.repack == "answers":
+                ahead = opened.enter_context(contextlib.closing(native.Cache(path, 2048, replace(one, repack="off"))))
+            for each in (cache, ahead):
+                each.time(ids[:8])
+            reading = min(ahead.time(ids) for _ in range(2))
+            together, writing = (
+                min(cache.time(ids[:count], times=_WRITTEN) for _ in range(2)) for count in (_ANSWERS, 1)
+            )
+            pipe.send(Trial(one, share * _PROMPT / reading, share * _WRITTEN / together, share * _WRITTEN / writing))
 
 
 def _place() -> Path:

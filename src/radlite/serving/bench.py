@@ -233,7 +233,7 @@ def measure(
         needed_bytes=memory.needed(
             header,
             **_room(native, model.context_tokens),
-            private=settings.repack if settings else True,
+            private=settings.repack != "off" if settings else True,
             adapter=over,
         ),
     )
@@ -292,7 +292,7 @@ def _settings(
     if tune and (threads or not native):
         raise UserError("--tune finds the threads of the native engine; leave out --threads, and use --engine native.")
     if threads:
-        return Settings(threads, repack=not native), "given", []
+        return Settings(threads, "off" if native else "on"), "given", []
     if not native:
         return None, "default", []
     if tune:
@@ -584,8 +584,12 @@ def show(bench: Bench, console: Console) -> None:
     peak, needed = _bytes(bench.peak_bytes), _bytes(bench.needed_bytes)
     say(f"  {peak} resident at most, Python and libraries included; {needed} reckoned for the model")
     if bench.trials:
-        rows = [(_set(one.settings), *map(_number, (one.reading, one.writing, one.seconds))) for one in bench.trials]
-        console.print(_table("Settings that were tried", ("prefill /s", "decode /s", "panel, s"), rows))
+        rows = [
+            (_set(one.settings), *map(_number, (one.reading, one.together, one.writing, one.seconds)))
+            for one in bench.trials
+        ]
+        heads = ("prefill /s", "ten together /s", "decode /s", "panel, s")
+        console.print(_table("Settings that were tried", heads, rows))
     rates = {f"prefill, {count:,} tokens": rate for count, rate in bench.prefill.items()} | {"decode": bench.decode}
     console.print(
         _table(
@@ -663,7 +667,7 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Ta
 def _set(settings: Settings | None) -> str:
     if settings is None:
         return "settings as llama.cpp chooses"
-    return f"{settings.threads} threads, repack {'on' if settings.repack else 'off'}, ubatch {settings.ubatch}"
+    return f"{settings.threads} threads, repack {settings.repack}, ubatch {settings.ubatch}"
 
 
 def _timed(one: TaskTime) -> tuple[str, ...]:
