@@ -6,7 +6,7 @@ RADLITE = $(VENV)/bin/radlite
 OUT ?= demo
 READY = $(VENV)/.ready
 ifeq ($(shell uname -m),x86_64)
-# llama.cpp's AMX kernels crash when weights are repacked (seen with llama-cpp-python 0.3.36).
+# llama.cpp's AMX kernels crash when weights are repacked (llama-cpp-python 0.3.36; docs/performance.md says why).
 CMAKE_ARGS ?= -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8
 endif
 

@@ -1,14 +1,16 @@
 """How long answers take on a CPU: the paper's notebook, llama.cpp's server used plainly, and both engines of RadLite.
 
     radlite bench --shape qwen2.5-3b --keep 3b.gguf
-    python benchmarks/reading.py 3b.gguf --reports 20
+    python benchmarks/reading.py 3b.gguf
 
-All read the same GGUF on all cores (native as its tuning says) or with --threads, in one process, taking turns, so that
-what else the machine does falls on all alike; what is printed are ratios within a turn. Three kinds of work: a panel of
-seven tasks on one report, one label task, and a batch of reports with three tasks each. Weights may be random: free
-answers (impression, changes, entities) are as long as the synthesiser's true ones and never end before; labels and
-states follow the tasks' grammars. Guesses from the report do not come true on random weights, so what they save is not
-counted here.
+All read the same GGUF on all cores (native as its tuning says) or with --threads, taking turns, so that what else the
+machine does falls on all alike; what is printed are ratios within a turn. Each has a process of its own, as it has in
+use: threads of two libraries in one process make each other's steps slower. Three kinds of work: a panel of seven tasks
+on one report, one label task, and a batch of reports with three tasks each. Weights may be random: free answers
+(impression, changes, entities) are as long as the synthesiser's true ones and never end before; labels and states
+follow the tasks' grammars. Guesses from the report do not come true on random weights, so what they save is not counted
+here. Before each turn a system reads the beginning of another report, untimed: virtual machines may take memory from
+processes that wait, as all but one do here.
 
 * notebook: llama-cpp-python's `Llama`, 2,048 tokens of context, the task before the report, one task after another,
   temperature 0.1, stopping at the end of turn, as many tokens as the true answer has (arXiv 2605.00421, its demo).
@@ -18,9 +20,11 @@ counted here.
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,21 +88,44 @@ class Engine:
             pass
 
 
-def rounds(
-    systems: dict[str, Callable[[Sequence[Item]], None]], works: Sequence[Sequence[Item]], what: str
-) -> dict[str, Any]:
+def opened(name: str, path: Path, threads: int, chosen: Settings) -> Notebook | Server | Engine:
+    """One of the four."""
+    renderer = gguf.read(path).renderer()
+    if name == "notebook":
+        return Notebook(path, threads, renderer)
+    if name == "server":
+        return Server(path, threads, renderer)
+    if name == "wheel":
+        return Engine(wheel.open_model(path, CONTEXT, threads))
+    return Engine(native.open_model(path, CONTEXT, guesses=False, cells=4 * CONTEXT, chosen=chosen))
+
+
+def begin(*given: Any) -> None:
+    """In the process of a system: open it."""
+    global system
+    system = opened(*given)
+
+
+def seconds(work: Sequence[Item], before: Item) -> float:
+    """In the process of a system: let it do a piece of work, after another one that counts for nothing."""
+    system.run([before])
+    begun = time.perf_counter()
+    system.run(work)
+    return time.perf_counter() - begun
+
+
+def rounds(systems: dict[str, Callable[..., float]], works: Sequence[Sequence[Item]], what: str) -> dict[str, Any]:
     """Let all systems do each piece of work, in an order that turns; print and return seconds and ratios."""
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    spent: dict[str, list[float]] = {name: [] for name in systems}
     order = list(systems)
     for number, work in enumerate(works):
         for name in order[number % len(order) :] + order[: number % len(order)]:
-            begin = time.perf_counter()
-            systems[name](work)
-            seconds[name].append(time.perf_counter() - begin)
-        print(f"  {what} {number + 1}/{len(works)}: " + ", ".join(f"{n} {s[-1]:.2f} s" for n, s in seconds.items()))
+            task, report, tokens = works[number - 1][0]
+            spent[name].append(systems[name](work, (task, f"{number}. {report[:400]}", tokens)))
+        print(f"  {what} {number + 1}/{len(works)}: " + ", ".join(f"{n} {s[-1]:.2f} s" for n, s in spent.items()))
     found: dict[str, Any] = {}
-    for name, taken in seconds.items():
-        ratios = [first / own for first, own in zip(seconds[order[0]], taken, strict=True)]
+    for name, taken in spent.items():
+        ratios = [first / own for first, own in zip(spent[order[0]], taken, strict=True)]
         found[name] = {"seconds": taken, "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
         print(
             f"{what}, {name}: {statistics.median(taken):.2f} s, {found[name]['ratio']:.2f} times as fast as {order[0]} "
@@ -110,8 +137,9 @@ def rounds(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--reports", type=int, default=20, help="panels and label tasks")
-    parser.add_argument("--batches", type=int, default=2, help="batches of 16 reports with three tasks")
+    parser.add_argument("--panels", type=int, default=20)
+    parser.add_argument("--labels", type=int, default=20)
+    parser.add_argument("--batches", type=int, default=2, help="of 16 reports with three tasks")
     parser.add_argument("--threads", type=int, help="all cores unless given, and native as its tuning says")
     parser.add_argument("--systems", default="notebook,server,wheel,native")
     parser.add_argument("--seed", type=int, default=0)
@@ -121,20 +149,12 @@ def main() -> None:
     renderer, threads = header.renderer(), given.threads or machine.cores()
     chosen = Settings(threads) if given.threads else tuning.settings(header, print)
     print(f"{threads} threads; native: {chosen}")
-    made: dict[str, Callable[[], Any]] = {
-        "notebook": lambda: Notebook(given.model, threads, renderer),
-        "server": lambda: Server(given.model, threads, renderer),
-        "wheel": lambda: Engine(wheel.open_model(given.model, CONTEXT, threads)),
-        "native": lambda: Engine(
-            native.open_model(given.model, CONTEXT, guesses=False, cells=4 * CONTEXT, chosen=chosen)
-        ),
-    }
-    systems = {name: made[name]().run for name in given.systems.split(",")}
-    warm = items(renderer, PANEL, 1, given.seed + 1)
-    for run in systems.values():
-        run(warm[0][:1])
-    panels = items(renderer, PANEL, given.reports, given.seed)
-    labels = items(renderer, ("m_staging",), given.reports, given.seed + 2)
+    systems: dict[str, Callable[..., float]] = {}
+    for name in given.systems.split(","):
+        at = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin, (name, given.model, threads, chosen))
+        systems[name] = lambda *work, at=at: at.submit(seconds, *work).result()
+    panels = items(renderer, PANEL, given.panels, given.seed)
+    labels = items(renderer, ("m_staging",), given.labels, given.seed + 2)
     batches = [
         [item for report in items(renderer, BATCH, 16, given.seed + 3 + number) for item in report]
         for number in range(given.batches)

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import hashlib
 import itertools
+import mmap
 import os
 import threading
 import time
@@ -42,6 +43,8 @@ _SPARE: Final = 80
 """Cells of an answer beside its own tokens: for guesses and the branches of its labels."""
 _WORTH: Final = 16
 """A shared beginning of fewer tokens than this is not kept by itself."""
+_LARGE: Final = 64 << 20
+"""Bytes of memory from which on huge pages are asked for."""
 _MANY: Final = 48
 """New tokens of a prompt from which on the kernels for prompts are the faster ones (docs/performance.md)."""
 
@@ -162,6 +165,9 @@ class Cache:
         llama = _library()
         parameters = llama.llama_model_default_params()
         parameters.use_extra_bufts = chosen.repack != "off"
+        if parameters.use_extra_bufts:
+            advise = llama.llama_progress_callback(_huge_pages())  # called when there is room for weights, but none yet
+            parameters.progress_callback = advise
         self._model = llama.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self._model:
             raise UserError(
@@ -253,6 +259,27 @@ class Cache:
     def close(self) -> None:
         self._llama.llama_free(self._context)
         self._llama.llama_model_free(self._model)
+
+
+def _huge_pages() -> Callable[[float, Any], bool]:
+    """What asks Linux, when it is called first, to hold all large pieces of memory in huge pages.
+
+    Each step reads all weights, and where they are copied, looking up small pages takes some of its time.
+    """
+    called: list[float] = []
+
+    def ask(progress: float, _: Any) -> bool:
+        if not called and hasattr(mmap, "MADV_HUGEPAGE"):
+            system = ctypes.CDLL(None)
+            for line in Path("/proc/self/maps").read_text("utf-8", errors="replace").splitlines():
+                place, rights, _offset, _device, inode, *name = line.split()
+                begin, end = (int(number, 16) for number in place.split("-"))
+                if rights == "rw-p" and inode == "0" and not name and end - begin >= _LARGE:
+                    system.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_HUGEPAGE)
+        called.append(progress)
+        return True
+
+    return ask
 
 
 def _library() -> Any:
