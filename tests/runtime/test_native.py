@@ -106,7 +106,22 @@ def test_other_kernels_for_prompts_than_for_answers_change_nothing(model_file: P
         if repack == "answers":
             assert min(new) >= native._MANY and sum(new) > max(len(one.prompt.ids) for one in asked)
             assert sorted([*model._free, *model._kept.values(), model._pin]) == list(range(256))
+            before, ahead.cells = len(new), native._MANY  # with no room there, all goes one way
+            assert_same(model, asked, found[0][: len(asked)], list(answers(model, asked)))
+            assert len(new) == before
         model.close()
+
+
+def test_an_interrupt_while_weights_are_copied_ends_the_loading(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(native._Loading, "_ask", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        native.open_model(model_file, chosen=Settings(1, "on"))
+    native.open_model(model_file, chosen=Settings(1, "off")).close()
 
 
 def test_guesses_change_nothing_but_the_number_of_steps(model_file: Path) -> None:

@@ -82,14 +82,11 @@ def open_model(
     over = adapters.read(adapter, header) if adapter else None
     memory.demand(header, room, rows=_SEQUENCES, adapter=over)
     best = chosen or (Settings(threads) if threads else settings(header, told))
-    if best.repack == "answers" and not memory.fits(
-        header, room + context + 2 * _BATCH, 512, True, 2 * _SEQUENCES, over
-    ):
-        best = replace(best, repack="off")
+    plain = replace(best, repack="off")
+    if best.repack == "answers" and not memory.fits(header, **rooms(context, room, best), adapter=over):
+        best = plain
     cache = Cache(path, room, best, adapter)
-    ahead = (
-        Cache(path, context + 2 * _BATCH, replace(best, repack="off"), adapter) if best.repack == "answers" else None
-    )
+    ahead = Cache(path, context + 2 * _BATCH, plain, adapter) if best.repack == "answers" else None
     name, made = adapters.name(path, adapter), (over or header).manifest
     model = NativeModel(name, cache, renderer, context, made, remembered, guesses, ahead)
     try:
@@ -99,6 +96,16 @@ def open_model(
         model.close()
         raise adapters.damaged(path, adapter) from error
     return model
+
+
+def rooms(context: int, cells: int, chosen: Settings) -> dict[str, Any]:
+    """What `memory` has to know of the engine beside the file: cells and rows of its contexts, whether it copies."""
+    both = chosen.repack == "answers"
+    return {
+        "context_tokens": cells + both * (context + 2 * _BATCH),
+        "rows": _SEQUENCES * (1 + both),
+        "private": chosen.repack != "off",
+    }
 
 
 def _beginning(renderer: Renderer) -> tuple[int, ...]:
@@ -165,10 +172,13 @@ class Cache:
         llama = _library()
         parameters = llama.llama_model_default_params()
         parameters.use_extra_bufts = chosen.repack != "off"
+        loading = _Loading()
         if parameters.use_extra_bufts:
-            advise = llama.llama_progress_callback(_huge_pages())  # called when there is room for weights, but none yet
-            parameters.progress_callback = advise
+            parameters.progress_callback = llama.llama_progress_callback(loading)
         self._model = llama.llama_model_load_from_file(os.fsencode(path), parameters)
+        if loading.interrupt:
+            llama.llama_model_free(self._model)
+            raise loading.interrupt
         if not self._model:
             raise UserError(
                 f"llama.cpp cannot load {path}: it is damaged or needs more memory; get it again or use a smaller one."
@@ -261,25 +271,34 @@ class Cache:
         self._llama.llama_model_free(self._model)
 
 
-def _huge_pages() -> Callable[[float, Any], bool]:
-    """What asks Linux, when it is called first, to hold all large pieces of memory in huge pages.
+class _Loading:
+    """What llama.cpp calls while it fills memory with copied weights: an interrupt then ends it.
 
-    Each step reads all weights, and where they are copied, looking up small pages takes some of its time.
+    Called first, when there is room for the weights but none is there yet, it asks Linux to hold large pieces of memory
+    in huge pages: each step reads all weights, and looking up small pages takes some of its time.
     """
-    called: list[float] = []
 
-    def ask(progress: float, _: Any) -> bool:
-        if not called and hasattr(mmap, "MADV_HUGEPAGE"):
-            system = ctypes.CDLL(None)
-            for line in Path("/proc/self/maps").read_text("utf-8", errors="replace").splitlines():
-                place, rights, _offset, _device, inode, *name = line.split()
-                begin, end = (int(number, 16) for number in place.split("-"))
-                if rights == "rw-p" and inode == "0" and not name and end - begin >= _LARGE:
-                    system.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_HUGEPAGE)
-        called.append(progress)
-        return True
+    def __init__(self) -> None:
+        self.interrupt: BaseException | None = None
+        self._asked = False
 
-    return ask
+    def __call__(self, progress: float, _: Any) -> bool:
+        try:
+            if not self._asked and hasattr(mmap, "MADV_HUGEPAGE"):
+                self._asked = True
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    self._ask()
+        except BaseException as error:  # Python would print it and forget it
+            self.interrupt = error
+        return not self.interrupt
+
+    def _ask(self) -> None:
+        system = ctypes.CDLL(None)
+        for line in Path("/proc/self/maps").read_text("utf-8", errors="replace").splitlines():
+            place, rights, _offset, _device, inode, *name = line.split()
+            begin, end = (int(number, 16) for number in place.split("-"))
+            if rights == "rw-p" and inode == "0" and not name and end - begin >= _LARGE:
+                system.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_HUGEPAGE)
 
 
 def _library() -> Any:
@@ -404,7 +423,8 @@ class NativeModel:
                 if time.perf_counter() - begun > saved.after:
                     saved.save(ids, self._cache.state(self._pin))
             for ahead in self._caches[1:]:
-                ahead.restore(self._pin, self._cache.state(self._pin))
+                if not ahead.restore(self._pin, self._cache.state(self._pin)):
+                    raise RuntimeError("llama.cpp does not take the state of the system prompt")
             self._pinned = ids
 
     def close(self) -> None:
@@ -428,7 +448,7 @@ class NativeModel:
     def _read(self, tokens: Sequence[_Token], fresh: Mapping[int, int] | None = None) -> None:
         """Compute the tokens. `fresh`: sequences with so much of the beginning of all prompts, and nothing else."""
         new = [token for token in tokens if fresh and token.sequences[0] in fresh]
-        if len(self._caches) > 1 and len(new) >= _MANY and fresh and self._free:
+        if fresh and self._free and any(_MANY <= len(new) <= one.cells - len(self._pinned) for one in self._caches[1:]):
             self._read_new(new, fresh)
             tokens = [token for token in tokens if token.sequences[0] not in fresh]
         for begin in range(0, len(tokens), _BATCH):

@@ -34,6 +34,7 @@ from radlite.runtime.engine import Engine
 from radlite.runtime.gguf import Header
 from radlite.runtime.machine import Compute, Machine
 from radlite.runtime.model import DEFAULT_CONTEXT, Model, Request
+from radlite.runtime.native import rooms
 from radlite.runtime.tuning import Settings, Trial
 from radlite.tasks import named
 
@@ -232,8 +233,7 @@ def measure(
         peak_bytes=peak,
         needed_bytes=memory.needed(
             header,
-            **_room(native, model.context_tokens),
-            private=settings.repack != "off" if settings else True,
+            **_room(settings if native else None, model.context_tokens),
             adapter=over,
         ),
     )
@@ -262,8 +262,8 @@ def shape_file(
         raise UserError(f"{keep} is there already; measure it with radlite bench {keep}, or choose another name.")
     plan = shape.plan(name, keep or Path(f"{name}.gguf"), quantization, layers, vocabulary=vocabulary)
     size = sum(map(plan.size, plan.tensors)) + _VOCABULARY_BYTES
-    room = _room(_is_native(engine), context or min(plan.context_tokens, DEFAULT_CONTEXT))
-    memory.demand(plan, room["context_tokens"], rows=room["rows"])
+    room = _room(tuning.default() if _is_native(engine) else None, context or min(plan.context_tokens, DEFAULT_CONTEXT))
+    memory.demand(plan, **{**room, "private": False})
     place = next(one for one in (keep or Path(tempfile.gettempdir(), name)).absolute().parents if one.is_dir())
     if (free := shutil.disk_usage(place).free) < size:
         raise UserError(
@@ -330,9 +330,11 @@ def _opened(
     return wheel.open_model(header.path, context, threads, adapter)
 
 
-def _room(native: bool, context: int) -> dict[str, int]:
-    """Cells of the cache and rows of logits that an engine opens for a window."""
-    return {"context_tokens": 2 * context, "rows": 256} if native else {"context_tokens": context, "rows": 1}
+def _room(settings: Settings | None, context: int) -> dict[str, Any]:
+    """What `memory` has to know of the native engine with these settings, or of the wheel engine, for a window."""
+    if settings:
+        return rooms(context, 2 * context, settings)
+    return {"context_tokens": context, "rows": 1, "private": True}
 
 
 def _is_random(header: Header) -> bool:
