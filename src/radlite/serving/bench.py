@@ -207,6 +207,8 @@ def measure(
         rounds = _rounds(subject, panels, math.inf if reports else end - _FOR_BATCH * seconds, told)
         batch = _batch(subject, rounds, _FOR_BATCH * seconds, told)
         peak = memory.peak()
+        if peak and settings and settings.repack == "answers":
+            peak -= path.stat().st_size  # the file is mapped twice, but its pages are there once
     told("measuring what the machine can do at most")
     about, bandwidth, compute = _about(header, over), machine.bandwidth(), machine.compute()
     summed = [_summed(one) for one in rounds]
