@@ -15,7 +15,7 @@ import pytest
 
 from radlite.chat import Prompt, Turn
 from radlite.errors import UserError
-from radlite.runtime import engine, native
+from radlite.runtime import engine, gguf, memory, native
 from radlite.runtime.model import Completion, Request, in_order
 from radlite.runtime.native import NativeModel
 from radlite.runtime.tuning import Repack, Settings
@@ -109,6 +109,20 @@ def test_other_kernels_for_prompts_than_for_answers_change_nothing(model_file: P
             before, ahead.cells = len(new), native._MANY  # with no room there, all goes one way
             assert_same(model, asked, found[0][: len(asked)], list(answers(model, asked)))
             assert len(new) == before
+        model.close()
+
+
+def test_a_second_context_is_opened_only_where_memory_suffices(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header, both = gguf.read(model_file), Settings(1, "answers")
+    for free, contexts in (
+        (memory.needed(header, 1024, rows=256), 1),
+        (memory.needed(header, **native.rooms(512, 1024, both)), 2),
+    ):
+        monkeypatch.setattr(memory, "available", lambda *_, free=free: free)
+        model = native.open_model(model_file, context_tokens=512, chosen=both)
+        assert len(model._caches) == contexts
         model.close()
 
 

@@ -61,29 +61,16 @@ def demand(
     adapter: Header | None = None,
 ) -> None:
     """Raise `UserError` if what is `needed` is more than is `available`; pass where that cannot be known."""
-    if fits(header, context_tokens, ubatch, private, rows, adapter, root):
+    free = available(root)
+    need = needed(header, context_tokens, ubatch, private, rows, adapter)
+    if free is None or need <= free:
         return
-    need, free = needed(header, context_tokens, ubatch, private, rows, adapter), available(root) or 0
     fitting = context_tokens - -(-(need - free) // _cell(header))
     shorter = f"ask for at most {fitting // 256 * 256:,} tokens of context, " if fitting >= 1024 else ""
     raise UserError(
         f"{header.path} needs {need / 1e9:.1f} GB of memory with {context_tokens:,} tokens of context, but "
         f"{free / 1e9:.1f} GB are free; {shorter}take a smaller model or quantisation, or free or add memory."
     )
-
-
-def fits(
-    header: Header,
-    context_tokens: int,
-    ubatch: int = 512,
-    private: bool = False,
-    rows: int = 1,
-    adapter: Header | None = None,
-    root: Path = Path("/"),
-) -> bool:
-    """Whether what is `needed` is `available`, or that cannot be known."""
-    free = available(root)
-    return free is None or needed(header, context_tokens, ubatch, private, rows, adapter) <= free
 
 
 def _cell(header: Header) -> int:

@@ -83,8 +83,8 @@ def open_model(
     memory.demand(header, room, rows=_SEQUENCES, adapter=over)
     best = chosen or (Settings(threads) if threads else settings(header, told))
     plain = replace(best, repack="off")
-    if best.repack == "answers" and not memory.fits(header, **rooms(context, room, best), adapter=over):
-        best = plain
+    if best.repack == "answers" and (free := memory.available()) is not None:
+        best = best if memory.needed(header, **rooms(context, room, best), adapter=over) <= free else plain
     cache = Cache(path, room, best, adapter)
     ahead = Cache(path, context + 2 * _BATCH, plain, adapter) if best.repack == "answers" else None
     name, made = adapters.name(path, adapter), (over or header).manifest
