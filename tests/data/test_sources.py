@@ -50,7 +50,11 @@ def test_every_source_says_what_it_is_and_how_to_get_it() -> None:
         assert source.licence and source.citation and source.how_to and source.title
 
 
-@pytest.mark.parametrize("data", [GOOD, b"\xef\xbb\xbf" + GOOD, gzip.compress(GOOD), GOOD.replace(b"\n", b"\r\n")])
+@pytest.mark.parametrize(
+    "data",
+    [GOOD, gzip.compress(GOOD), b"\xef\xbb\xbf" + GOOD, GOOD.replace(b"\n", b"\r\n")],
+    ids=["plain", "packed", "marked", "windows"],  # packed bytes hold the time: no name for a test
+)
 def test_a_csv_is_read_plain_packed_or_with_a_mark_in_front(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "reports.csv").write_bytes(data)
     assert read(tmp_path) == [{"id": "1", "text": SECRET}, {"id": "2", "text": "other"}]
