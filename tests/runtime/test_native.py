@@ -19,7 +19,7 @@ from radlite.runtime import engine, gguf, memory, native
 from radlite.runtime.model import Completion, Request, in_order
 from radlite.runtime.native import NativeModel
 from radlite.runtime.tuning import Repack, Settings
-from radlite.tasks import TASKS
+from radlite.tasks import SYSTEM, TASKS
 from radlite.tasks.grammar import sequence
 from tests.runtime.answers import answers
 from tests.runtime.test_engines import TIE, assert_tie
@@ -164,6 +164,20 @@ def test_a_report_is_computed_once_for_all_its_tasks_and_kept_for_the_next_quest
     assert min(second.cached_tokens, third.cached_tokens) > 0.8 * second.prompt_tokens
     [later] = answers(model, [Request(ask(model, report, "D."), 4)])
     assert later.cached_tokens > 0.8 * later.prompt_tokens
+
+
+def test_a_report_that_only_begins_like_another_is_read_with_the_kernels_for_prompts(model_file: Path) -> None:
+    model = native.open_model(model_file, chosen=Settings(1, "answers"))
+
+    def asked(report: str, task: str) -> Completion:
+        turns = [Turn("system", SYSTEM), Turn("user", report), Turn("user", task)]
+        return next(answers(model, [Request(model.renderer.prompt(turns), 4)]))
+
+    for report in ("CT CHEST. " + REPORT * 2, "CT CHEST. Another one. " + REPORT * 3):
+        assert asked(report, "A.").cached_tokens == len(model._pinned)
+    same = asked(report, "B.")
+    assert same.cached_tokens > 0.8 * same.prompt_tokens
+    model.close()
 
 
 def test_nothing_is_kept_where_nothing_shall_be_remembered(model_file: Path) -> None:

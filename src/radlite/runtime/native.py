@@ -47,6 +47,8 @@ _LARGE: Final = 64 << 20
 """Bytes of memory from which on huge pages are asked for."""
 _MANY: Final = 48
 """New tokens of a prompt from which on the kernels for prompts are the faster ones (docs/performance.md)."""
+_SLOWER: Final = 3
+"""One part in so many of a prompt has to be computed already, that going on without those kernels is as fast."""
 
 
 def open_model(
@@ -496,11 +498,16 @@ class NativeModel:
         self._give(sequence)
 
     def _best(self, ids: tuple[int, ...]) -> tuple[int, int]:
-        """How much of a prompt is computed already, at most, and in which sequence."""
+        """How much of a prompt is computed already, at most, and in which sequence.
+
+        Reports often begin alike. Going on from another one saves those tokens, but the rest is then not new to the
+        context and does not get the kernels for prompts; so with those, it has to be worth it.
+        """
         kept = max(self._kept, key=lambda one: _common(ids, one), default=())
-        most = _common(ids, kept)
-        if most <= len(self._pinned) and ids[: len(self._pinned)] == self._pinned:
-            return len(self._pinned), self._pin
+        most, pinned = _common(ids, kept), len(self._pinned)
+        worth = (len(ids) - pinned) // _SLOWER if len(self._caches) > 1 else 0
+        if most <= pinned + worth and ids[:pinned] == self._pinned:
+            return pinned, self._pin
         if most:
             self._kept.move_to_end(kept)
         return most, self._kept[kept] if most else self._pin
