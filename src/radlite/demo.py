@@ -95,8 +95,7 @@ class _Demo:
             corpus.read(self.out / "corpus", split=split) for split in ("train", SPLIT, "test")
         )
         with self._step("baselines", "Baselines: most frequent answer; TF-IDF with logistic regression"):
-            self.rows += metrics.rows(baselines.majority(self.train, self.test), "majority", "baseline")
-            self.rows += metrics.rows(baselines.tfidf(self.train, self.test), "tfidf", "baseline")
+            self.rows += baselines.rows_of_all(self.train, self.test)
         for name in BASES:
             self._base(name)
         router = learn(self.validation)
@@ -204,7 +203,7 @@ class _Demo:
         style: Style = "cue",
         shots: int = 0,
     ) -> None:
-        solved = selection.shots(self.train, shots) if shots else {}
+        solved = selection.Shots(shots).pool(self.train)
         split = items[0].split
         folder = self.out / "results" / f"{name}-{stage}-{shots}-{split}"
         with progress(self.console) as bar:

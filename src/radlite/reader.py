@@ -9,14 +9,20 @@ from radlite.runtime.grammar import longest
 from radlite.runtime.model import NEGLIGIBLE, Completion, Model, Request, in_order, never
 from radlite.tasks import TASKS, Example, Reading, Task, named
 from radlite.tasks.prompting import OURS, Prompts
-from radlite.tasks.task import Style
+from radlite.tasks.task import Status, Style
 
 CUT = {
     "length": "the answer was cut at the task's token limit",
     "time": "the answer was cut at the limit of time",
     "failed": "the engine ended twice over this report",
+    "too_long": "report and answer do not fit the server's window",
 }
+_UNANSWERED: dict[str, Status] = {"failed": "failed", "too_long": "too_long"}
 REWORDED = "the model was tuned with another wording of this task"
+
+
+Chooser = Callable[[str, Mapping[str, str], Sequence[Example]], Sequence[Example]]
+"""Task, inputs and the solved examples there are, to those that are shown."""
 
 
 def turns(
@@ -45,7 +51,8 @@ class Reader:
     that is known: a reading warns of another one. `probabilities` of the labels cost a question or two more to the
     model where labels begin alike; those that together are less likely than `least` are not told. An answer is cut
     after `seconds` of work. `prompts` are for a model of others that is asked in another order or other words; a model
-    that radlite tuned is warned of.
+    that radlite tuned is warned of. `choose` picks those of the solved examples that an item is asked beside; all of
+    them without it.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Reader:
         seconds: float = math.inf,
         least: float = NEGLIGIBLE,
         prompts: Prompts = OURS,
+        choose: Chooser | None = None,
     ) -> None:
         self.model = model
         self.style: Style = style
@@ -69,10 +77,13 @@ class Reader:
         self.seconds = seconds
         self.least = least
         self.prompts = prompts
+        self.choose = choose
 
     def prompt(self, task: Task, inputs: Mapping[str, str]) -> Prompt:
         """The prompt sent for `task` on `inputs`."""
         shots = self.shots.get(task.name, ())
+        if shots and self.choose:
+            shots = self.choose(task.name, inputs, shots)
         return self.model.renderer.prompt(turns(task, inputs, self.style, shots, self.prompts))
 
     def read(self, task: str, inputs: Mapping[str, str]) -> Reading:
@@ -134,7 +145,7 @@ class Reader:
         held = task.ground(answer, inputs) if answer is not None else None
         return Reading(
             task=task.name,
-            status="failed" if completion.stop_reason == "failed" else "unreadable" if answer is None else "ok",
+            status=_UNANSWERED.get(completion.stop_reason) or ("unreadable" if answer is None else "ok"),
             answer=held and held.answer,
             text=completion.text,
             confidence=completion.probability if task.labels else None,

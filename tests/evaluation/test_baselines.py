@@ -5,8 +5,9 @@ import random
 import pytest
 
 from radlite.errors import UserError
-from radlite.evaluation.baselines import majority, tfidf
+from radlite.evaluation.baselines import majority, rows_of_all, rules, tfidf
 from radlite.evaluation.metrics import Answered, rows
+from radlite.rads import NO_RADS
 from radlite.tasks import Example, named
 from radlite.tasks.abnormality import CLASSES, Abnormalities
 from tests.evaluation.items import item
@@ -100,3 +101,48 @@ def test_a_baseline_refuses_to_learn_from_what_is_evaluated_or_from_nothing() ->
             baseline(test, test)
         with pytest.raises(UserError, match="no training data"):
             baseline([], test)
+
+
+def ruled(task: str, inputs: dict[str, str], train: list[Example] | None = None) -> str:
+    known = train if train is not None else [item(task, 0, ANSWERS[task], "train")]
+    [answered] = rules(known, [item(task, 1, ANSWERS[task], inputs=inputs)])
+    return answered.text
+
+
+ANSWERS = {
+    "rads_assignment": "TI-RADS 3",
+    "temporal_comparison": "No comparison.",
+    "impression_generation": "First.\nSecond.",
+    "abnormality_detection": named("abnormality_detection").render(
+        Abnormalities(dict.fromkeys(CLASSES, "not mentioned"))
+    ),
+}
+NODULE = "Ultrasound of the thyroid. FINDINGS: A thyroid nodule is seen. "
+
+
+def test_rules_take_the_category_that_is_stated_and_else_what_the_study_allows() -> None:
+    assert ruled("rads_assignment", {"report": NODULE + "IMPRESSION: TI-RADS 4."}) == "TI-RADS 4"
+    assert ruled("rads_assignment", {"report": NODULE}) == "TI-RADS 3"  # the system's usual one
+    assert ruled("rads_assignment", {"report": "MRI of the knee. FINDINGS: A meniscal tear is seen."}) == NO_RADS
+
+
+def test_rules_find_abnormalities_and_changes_by_a_lexicon() -> None:
+    report = {"report": "Chest radiograph. FINDINGS: The pleural effusion has increased. No pneumothorax."}
+    found = named("abnormality_detection").read(ruled("abnormality_detection", report))
+    assert (found.states["Pleural Effusion"], found.states["Pneumothorax"]) == ("positive", "negative")
+    changed = ruled("temporal_comparison", report)
+    assert changed == "- [Worsened] increased (related to: pleural effusion)"
+    assert ruled("temporal_comparison", {"report": "Normal chest."}) == "No comparison."
+
+
+def test_rules_copy_as_many_leading_sentences_as_impressions_have_lines() -> None:
+    report = {"report": "EXAM: CT chest.\nFINDINGS: One nodule. Two cysts. Three stones.\n"}
+    assert ruled("impression_generation", report) == "One nodule.\nTwo cysts."
+
+
+def test_every_baseline_gives_rows_and_rules_only_where_there_are_rules() -> None:
+    found = rows_of_all(staged("train", 60, 1), staged("test", 40, 2))
+    assert {row["model"] for row in found} == {"majority", "tfidf"}
+    task = "rads_assignment"
+    train, test = ([item(task, number, "TI-RADS 3", split) for number in range(4)] for split in ("train", "test"))
+    assert {row["model"] for row in rows_of_all(train, test)} == {"majority", "tfidf", "rules"}

@@ -1,6 +1,7 @@
 """Estimates: reference values of Wilson's interval, and what must hold for any data."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,3 +119,39 @@ def test_impossible_counts_and_unequal_pairs_are_refused() -> None:
 def test_an_estimate_reads_as_value_interval_and_n() -> None:
     assert str(proportion(5, 8)) == "0.62 [0.31, 0.86] n=8"
     assert str(Estimate(0, 0, 1, 0)) == "no items"
+
+
+def f1(answers: Any, truths: Any) -> Any:
+    """A function of weights, as the F1 of a result is."""
+    right = np.stack([(answers == truths) & (truths == label) for label in range(3)], 1).astype(float)
+    both = np.stack([(answers == label).astype(float) + (truths == label) for label in range(3)], 1)
+    return lambda weights: np.mean(2 * (weights @ right) / np.maximum(weights @ both, 1), axis=1)
+
+
+def test_bootstrap_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """Of a mean of shares, of a macro F1, and of a paired difference, each from 600 samples of 200 items."""
+    generator = np.random.default_rng(6)
+
+    def drawn(n: int) -> tuple[Any, Any, Any]:
+        truths = generator.choice(3, n, p=(0.5, 0.3, 0.2))
+        told = [np.where(generator.random(n) < share, truths, generator.choice(3, n)) for share in (0.7, 0.6)]
+        return truths, *told
+
+    truths, good, poor = drawn(2_000_000)
+    exact = {
+        "mean": 0.4,
+        "f1": f1(good, truths)(np.ones((1, len(truths))))[0],
+        "difference": float(np.mean(good == truths) - np.mean(poor == truths)),
+    }
+    covered = dict.fromkeys(exact, 0)
+    for _ in range(600):
+        truths, good, poor = drawn(200)
+        found = {
+            "mean": mean(generator.beta(2, 3, 200).tolist()),
+            "f1": statistic(f1(good, truths), 200),
+            "difference": paired((good == truths).astype(float).tolist(), (poor == truths).astype(float).tolist()),
+        }
+        for name, estimate in found.items():
+            covered[name] += estimate.low <= exact[name] <= estimate.high
+    # 0.95 of 600, and three standard errors of what so many samples can show
+    assert all(0.93 - 0.01 < count / 600 < 0.97 + 0.01 for count in covered.values()), covered

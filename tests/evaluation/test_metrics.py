@@ -39,7 +39,9 @@ def test_an_answer_that_was_withheld_scores_nothing_even_if_it_would_be_right() 
 
 def test_rows_have_the_keys_of_every_result_and_the_split() -> None:
     [row, *_] = rows(staged(("M0", "M0")), "tiny", "tuned", shots=3)
-    assert list(row) == ["model", "stage", "shots", "split", "task", "slice", "metric", "value", "low", "high", "n"]
+    assert list(row) == [
+        "model", "stage", "shots", "asked", "split", "task", "slice", "metric", "value", "low", "high", "n",
+    ]  # fmt: skip
     assert (row["model"], row["stage"], row["shots"], row["split"]) == ("tiny", "tuned", 3, "test")
 
 
@@ -192,3 +194,30 @@ def test_the_router_row_is_that_of_the_model_it_chose() -> None:
     chosen = routed(test, lambda task: "a")
     assert value(chosen, "accuracy") == (0.5, 2)
     assert {(row["model"], row["stage"]) for row in chosen} == {("router", "ensemble")}
+
+
+def test_items_are_sliced_by_what_is_stated_by_variant_length_tier_and_rarity() -> None:
+    short, long = {"report": "A few words."}, {"report": "word " * 301}
+    answered = [
+        grade(item("rads_assignment", number, "TI-RADS 3" if number else "TI-RADS 4", tags=tags, inputs=inputs),
+              said("rads_assignment", "TI-RADS 3"))
+        for number, (tags, inputs) in enumerate(
+            [(("stated", "variant:us"), short), (("masked", "variant:us"), long), *[(("masked",), short)] * 8]
+        )
+    ]  # fmt: skip
+    found = rows(answered, "tiny", "base")
+    assert value(found, "accuracy", "stated") == (0, 1) and value(found, "accuracy", "masked") == (1, 9)
+    assert value(found, "accuracy", "variant us") == (0.5, 2)
+    assert value(found, "accuracy", "long") == (1, 1) and value(found, "accuracy", "short")[1] == 9
+    assert value(found, "accuracy", "rare labels") == (0, 1)
+    assert not {row["slice"] for row in found} & {"tier synthetic", "source sample", "medium"}
+
+
+def test_impressions_and_abnormalities_are_sliced_by_whether_anything_is_found() -> None:
+    texts = ["Normal chest.", "No pneumonia.", "Small left pleural effusion."]
+    answered = [
+        grade(item("impression_generation", number, text), said("impression_generation", text))
+        for number, text in enumerate(texts)
+    ]
+    found = rows(answered, "tiny", "base")
+    assert value(found, "rouge_l", "abnormal") == (1, 1) and value(found, "rouge_l", "normal") == (1, 2)

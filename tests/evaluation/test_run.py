@@ -15,9 +15,11 @@ from radlite.errors import UserError
 from radlite.evaluation import selection
 from radlite.evaluation.metrics import Row, rows
 from radlite.evaluation.run import evaluate, evaluate_models, open_model
+from radlite.evaluation.selection import Shots
 from radlite.reader import Reader
 from radlite.runtime.scripted import ScriptedModel
 from radlite.tasks import Example
+from radlite.tasks.prompting import OURS, Prompts
 from tests.evaluation.items import item
 
 SAID = ("M0", "M1", "not sure", "M0 \u2028 é")
@@ -223,8 +225,8 @@ def evaluated(
     places: list[str], data: Path, out: Path, tasks: tuple[str, ...] = ("m_staging",), shots: int = 0, limit: int = 4
 ) -> list[Row]:
     asked = selection.sample([row for task in tasks for row in corpus.read(data, task, "test")], limit)
-    known = [row for task in tasks for row in corpus.read(data, task, "train")] if shots else []
-    return evaluate_models(places, asked, out, selection.shots(known, shots) if shots else {})
+    known = [row for task in tasks for row in corpus.read(data, task, "train")]
+    return evaluate_models(places, asked, out, known, [Shots(shots)])
 
 
 def test_a_model_folder_is_evaluated_without_and_with_solved_examples(base: Path, data: Path, tmp_path: Path) -> None:
@@ -235,6 +237,20 @@ def test_a_model_folder_is_evaluated_without_and_with_solved_examples(base: Path
         [unreadable] = [row for row in found if (row["metric"], row["slice"]) == ("unreadable", "all")]
         assert unreadable["value"] == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_every_way_of_asking_has_its_own_rows_and_answers(base: Path, data: Path, tmp_path: Path) -> None:
+    asked = corpus.read(data, "m_staging", "test")
+    known = list(corpus.read(data, "m_staging", "train"))
+    ways = [Shots.read(text) for text in ("0", "2", "nearest:2", "random:2")]
+    found = evaluate_models([str(base)], list(asked)[:4], tmp_path, known, ways, [OURS, Prompts("task-first")])
+    told = {(row["shots"], row["asked"]) for row in found}
+    assert told == {
+        (0, ""), (2, ""), (2, "nearest"), (2, "random"),
+        (0, "task-first"), (2, "task-first"), (2, "task-first nearest"), (2, "task-first random"),
+    }  # fmt: skip
+    assert len(list(tmp_path.iterdir())) == 8
+    assert f"{base.name}-base-2-task-first-nearest-test" in {path.name for path in tmp_path.iterdir()}
 
 
 def test_two_models_of_one_base_are_told_apart_and_one_given_twice_is_refused(

@@ -13,7 +13,15 @@ from radlite.routing.router import Router, learn
 
 
 def row(model: str, value: float, task: str = "m_staging", **other: Any) -> dict[str, Any]:
-    known = {"stage": "tuned", "shots": 0, "split": "validation", "slice": "all", "metric": "accuracy", "n": 50}
+    known = {
+        "stage": "tuned",
+        "shots": 0,
+        "asked": "",
+        "split": "validation",
+        "slice": "all",
+        "metric": "accuracy",
+        "n": 50,
+    }
     return {"model": model, "task": task, "value": value, "low": value - 0.1, "high": value + 0.1, **known, **other}
 
 

@@ -15,7 +15,7 @@ import typer
 import radlite
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
-from radlite.cli.common import Adapter, Corpus, Json, PromptPack, PromptStyle, print_json
+from radlite.cli.common import Adapter, Corpus, Json, PromptPack, print_json
 from radlite.cli.data import data
 from radlite.cli.rads import rads
 from radlite.cli.read import read
@@ -125,16 +125,27 @@ def train(
 @app.command()
 def evaluate(
     models: Annotated[
-        list[str], typer.Argument(help="GGUF files, model folders, adapters, or BASE+ADAPTER (folders, or GGUF files).")
+        list[str],
+        typer.Argument(
+            help="GGUF files, model folders, adapters, BASE+ADAPTER (folders, or GGUF files), or openai:URL#MODEL."
+        ),
     ],
     corpus: Corpus,
     out: Annotated[Path, typer.Option(help="Folder for answers and summary.json; an interrupted run goes on there.")],
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
     tasks: Annotated[str, typer.Option(help="Tasks, separated by commas; all of the corpus if not given.")] = "",
-    shots: Annotated[int, typer.Option(min=0, help="Solved training examples in each prompt.")] = 0,
+    shots: Annotated[
+        str,
+        typer.Option(help="Solved training examples in each prompt: 3, random:3 or nearest:3; several by commas."),
+    ] = "0",
     limit: Annotated[int, typer.Option(min=1, help="Items of each task at most.")] = 500,
-    prompt_style: PromptStyle = "",
+    prompt_style: Annotated[
+        str, typer.Option(help="report-first or task-first, or both by a comma; the pack's, else report-first.")
+    ] = "",
     prompts: PromptPack = None,
+    send_to: Annotated[
+        str, typer.Option(metavar="HOST", help="Another machine that may have the reports, for openai:URL#MODEL.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Ask models a split of a corpus, beside the baselines; every number with n and a 95 % interval."""
@@ -142,26 +153,50 @@ def evaluate(
 
     from radlite.data.corpus import read
     from radlite.evaluation import baselines, report, selection
-    from radlite.evaluation.metrics import rows
     from radlite.evaluation.run import evaluate_models, progress
     from radlite.tasks import named
     from radlite.tasks.prompting import chosen
 
-    put = chosen(prompt_style, prompts)
+    puts = [chosen(style.strip(), prompts) for style in prompt_style.split(",")]
+    ways = [selection.Shots.read(text) for text in shots.split(",")]
     wanted = [named(name.strip()).name for name in tasks.split(",") if name.strip()]
     items = selection.sample([row for task in wanted or (None,) for row in read(corpus, task, split)], limit)
     known = [row for task in dict.fromkeys(item.task for item in items) for row in read(corpus, task, "train")]
-    found = rows(baselines.majority(known, items), "majority", "baseline")
-    found += rows(baselines.tfidf(known, items), "tfidf", "baseline")
+    found = baselines.rows_of_all(known, items)
     with progress(Console(stderr=True)) as bar:
-        found += evaluate_models(models, items, out, selection.shots(known, shots) if shots else {}, bar, put)
+        found += evaluate_models(models, items, out, known, ways, puts, bar, send_to)
     metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
-    made = {"corpus": str(corpus), "split": split, "limit": limit, "prompt_style": put.order, "prompts": put.hash}
+    made = {"corpus": str(corpus), "split": split, "limit": limit, "prompts": [put.hash for put in puts]}
     report.write_summary(out, found, made, metrics)
     if as_json:
         print_json(found)
     else:
         report.show(Console(), found, metrics=metrics)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a model's answers, in the --out of evaluate.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The same of another model, on the same items.")],
+    metric: Annotated[str, typer.Option(help="Metric of the summary; the primary one of each task if not given.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Hold two models against each other on the same items: differences with intervals, and whether chance may do."""
+    from rich.console import Console
+
+    from radlite.evaluation import comparison
+    from radlite.evaluation.run import answers
+
+    (ours, data), (theirs, other) = (answers(folder) for folder in (first, second))
+    if unlike := [task for task in data if task in other and data[task] != other[task]]:
+        raise UserError(f"{first} and {second} are of different items ({', '.join(unlike)}); evaluate both alike.")
+    for task in sorted(set(data) ^ set(other)):
+        print(f"radlite: {task} is in one of the two only and left out.", file=sys.stderr)
+    found = comparison.compare(ours, theirs, metric)
+    if as_json:
+        print_json(comparison.as_json(found))
+    else:
+        Console().print(comparison.table(found, (str(first), str(second))))
 
 
 @app.command()

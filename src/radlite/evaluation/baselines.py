@@ -1,4 +1,4 @@
-"""What a model has to beat: the most frequent answer, and words with a linear classifier."""
+"""What a model has to beat: the most frequent answer, words with a linear classifier, and rules."""
 
 import time
 from collections import Counter
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from radlite.errors import UserError
-from radlite.evaluation.metrics import Answered, grade
+from radlite.evaluation.metrics import Answered, Row, grade, rows
+from radlite.evaluation.rules import rule_for
 from radlite.tasks import Example, Reading, Task, named
 from radlite.tasks.abnormality import ABNORMALITY, CLASSES, Abnormalities
 from radlite.tasks.answers import words
@@ -19,6 +20,17 @@ def majority(train: Sequence[Example], test: Sequence[Example]) -> list[Answered
     return _baseline(train, test, lambda task, solved, asked: [_most_frequent(task, solved)] * len(asked))
 
 
+def rules(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
+    """Rules, for the tasks of `test` that have some: RADS, abnormalities, temporal comparison, impressions."""
+
+    def answers(task: Task, solved: list[Example], asked: list[Example]) -> list[str]:
+        rule = rule_for(task.name, solved)
+        assert rule
+        return [rule(example.inputs) for example in asked]
+
+    return _baseline(train, [example for example in test if rule_for(example.task, ())], answers)
+
+
 def tfidf(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
     """TF-IDF over words and pairs of words, and logistic regression; for the tasks of `test` that have labels.
 
@@ -26,6 +38,12 @@ def tfidf(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
     the labels that occur in `train`. Raises `UserError` if scikit-learn is not installed.
     """
     return _baseline(train, [example for example in test if named(example.task).labels], _classified)
+
+
+def rows_of_all(train: Sequence[Example], test: Sequence[Example]) -> list[Row]:
+    """Result rows of every baseline."""
+    made = {"majority": majority, "tfidf": tfidf, "rules": rules}
+    return [row for name, baseline in made.items() for row in rows(baseline(train, test), name, "baseline")]
 
 
 def _baseline(

@@ -1,7 +1,8 @@
 """A number with its 95 % interval and the count it rests on."""
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
 RESAMPLES = 2_000
+EXCHANGES = 10_000
+"""Of answers between two models, in a randomisation test: the least probability it can find is 1 in as many."""
 
 # Resampled counts are made in blocks of at most this many numbers, so that memory does not grow with the test set.
 _BLOCK = 2_000_000
@@ -85,14 +88,68 @@ def statistic(
     return Estimate(value, min(low, value), max(high, value), n)
 
 
-def _bootstrap(function: Callable[[Vector], Vector], n: int, seed: int) -> Vector:
+def mcnemar(first_only: int, second_only: int) -> float:
+    """Exact two-sided probability of a split of the unlike pairs at least so uneven, if both are as good.
+
+    `first_only` and `second_only` items were right in one of the two only (McNemar, 1947; binomial, not chi-squared).
+    """
+    unlike = first_only + second_only
+    tail = sum(math.comb(unlike, number) for number in range(min(first_only, second_only) + 1))
+    return min(1.0, 2 * tail / 2**unlike)
+
+
+def exchanged(difference: Callable[[Vector], Vector], n: int, seed: int = 0) -> float:
+    """Two-sided probability of a difference at least so large, if it were chance which of two gave which answer.
+
+    A randomisation test over the same `n` items (Noreen, 1989), for any statistic. `difference` takes (resamples, n)
+    zeros and ones: 1 where the two keep their answers, 0 where they exchange them.
+    """
+    if n == 0:
+        return 1.0
+    seen = abs(difference(np.ones((1, n)))[0]) - 1e-12
     generator = np.random.default_rng(seed)
-    draws: list[Vector] = []
-    for start in range(0, RESAMPLES, block := max(1, _BLOCK // n)):
-        rows = min(block, RESAMPLES - start)
-        drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
-        draws.append(function(np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)))
-    return np.concatenate(draws)
+    beyond = 0
+    for count in _blocks(EXCHANGES, n):
+        beyond += int((np.abs(difference(generator.integers(0, 2, (count, n)).astype(np.float64))) >= seen).sum())
+    return (beyond + 1) / (EXCHANGES + 1)
+
+
+def holm(probabilities: Sequence[float]) -> list[float]:
+    """The probabilities adjusted for their number: that chance brings any below 0.05 is no likelier (Holm, 1979)."""
+    order = sorted(range(len(probabilities)), key=lambda number: probabilities[number])
+    adjusted, highest = [0.0] * len(order), 0.0
+    for place, number in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - place) * probabilities[number]))
+        adjusted[number] = highest
+    return adjusted
+
+
+def _bootstrap(function: Callable[[Vector], Vector], n: int, seed: int) -> Vector:
+    if n * RESAMPLES <= _BLOCK:
+        return function(_drawn_once(n, seed))
+    return np.concatenate([function(weights) for weights in _drawn(n, seed)])
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn_once(n: int, seed: int) -> Vector:
+    """All resamples, kept for the next statistic of the same items."""
+    weights = np.concatenate(list(_drawn(n, seed)))
+    weights.flags.writeable = False
+    return weights
+
+
+def _drawn(n: int, seed: int) -> Iterator[Vector]:
+    """Blocks of resamples: how often each of the `n` items was drawn, with replacement."""
+    generator = np.random.default_rng(seed)
+    for count in _blocks(RESAMPLES, n):
+        drawn = generator.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(np.float64)
+
+
+def _blocks(rows: int, n: int) -> Iterator[int]:
+    size = max(1, _BLOCK // n)
+    for start in range(0, rows, size):
+        yield min(size, rows - start)
 
 
 def _array(values: Sequence[float], floor: float) -> Vector:

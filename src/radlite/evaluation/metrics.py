@@ -1,19 +1,27 @@
 """From single answers to result rows: every item counts, whether it was answered or not."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from typing_extensions import TypedDict
 
 from radlite.errors import UserError
-from radlite.evaluation.estimate import Estimate, Vector, mean, proportion, statistic
+from radlite.evaluation.estimate import Estimate, Vector, mean, statistic
 from radlite.tasks import Example, Reading, Task, named
 from radlite.tasks.task import Counts, Status
 
 _MOST_LABELS = 48
 """A task with more labels gets no rows for single ones."""
+
+_SHORT, _LONG = 100, 300
+"""Words of an item's texts: below the one short, above the other long."""
+
+FEW = 30
+"""A slice with fewer items is marked: its interval says little more than that."""
 
 _PROXY = "proxy"
 """Tier and slice of answers that only stand for the true ones."""
@@ -25,15 +33,19 @@ class Row(TypedDict):
     """One number of a result, as it stands in `summary.json`."""
 
     model: str
-    """Name of the base model at every stage; `majority` and `tfidf` for baselines, `router` for the ensemble."""
+    """Name of the base model at every stage; of baselines `majority`, `tfidf` and `rules`; `router` of the ensemble."""
     stage: Stage
     shots: int
+    asked: str
+    """How the prompts differ from the usual: `nearest` or `random` solved examples, `task-first`, or both."""
     split: str
     """Split of the corpus the items come from; a router may learn from `validation` only."""
     task: str
     slice: str
-    """`all`, a RADS system, `seen_wording`, `unseen_wording`, `proxy`, or a source where a task has several. Proxies,
-    whose answer only stands for the true one, are not in `all` beside true answers."""
+    """`all`, a RADS system, `stated` or `masked` (whether the report names its category), `variant NAME`, `normal` or
+    `abnormal`, `seen_wording`, `unseen_wording`, `proxy`, `short`, `medium` or `long`, `rare labels`, and where a task
+    has several a source or a tier. Proxies, whose answer only stands for the true one, are not in `all` beside true
+    answers."""
     metric: str
     """A metric of the task, `f1 LABEL` of one label, `macro_f1` over those that occur, `micro_f1` over all,
     `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable` or `too_long`: the share of
@@ -63,6 +75,8 @@ class Answered:
     """The true label, in tasks with a closed set of labels."""
     slices: tuple[str, ...]
     seconds: float
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    """Of the labels, in tasks with a closed set of them, where the engine tells them; not of very unlikely ones."""
 
 
 def grade(example: Example, reading: Reading) -> Answered:
@@ -85,6 +99,7 @@ def grade(example: Example, reading: Reading) -> Answered:
         truth=task.label(truth) if task.labels else None,
         slices=tuple(_slices(example, task.group(truth) if task.group else None)),
         seconds=reading.seconds,
+        probabilities=dict(reading.probabilities) if task.labels else {},
     )
 
 
@@ -97,10 +112,15 @@ def _slices(example: Example, group: str | None) -> Iterable[str]:
         yield "seen_wording"
     if example.tier == _PROXY:
         yield _PROXY
+    yield from (tag for tag in ("stated", "masked") if tag in example.tags)
+    yield from (tag.replace(":", " ", 1) for tag in example.tags if tag.startswith("variant:"))
+    length = sum(len(text.split()) for text in example.inputs.values())
+    yield "short" if length < _SHORT else "medium" if length <= _LONG else "long"
     yield f"source {example.source}"
+    yield f"tier {example.tier}"
 
 
-def rows(answered: Sequence[Answered], model: str, stage: Stage, shots: int = 0) -> list[Row]:
+def rows(answered: Sequence[Answered], model: str, stage: Stage, shots: int = 0, asked: str = "") -> list[Row]:
     """Result rows of one model: for each task and slice its metrics, macro-F1 if it has labels, and the failures.
 
     The denominator is every item given. Raises `UserError` if a task's items come from several splits.
@@ -110,21 +130,38 @@ def rows(answered: Sequence[Answered], model: str, stage: Stage, shots: int = 0)
         splits = {item.split for item in items}
         if len(splits) > 1:
             raise UserError(f"The items of {task} come from several splits ({', '.join(sorted(splits))}); give one.")
-        whole = [item for item in items if _PROXY not in item.slices] or items
-        for name, part in {"all": whole, **_parts(items)}.items():
-            for metric, estimate in _estimates(named(task), part, name == "all").items():
+        for name, part in {"all": counted(items), **_parts(items)}.items():
+            for metric, measure in measures(named(task), part, name == "all").items():
+                estimate = measure.estimate()
                 result.append(
-                    {"model": model, "stage": stage, "shots": shots, "split": items[0].split, "task": task,
-                     "slice": name, "metric": metric, "value": estimate.value, "low": estimate.low,
+                    {"model": model, "stage": stage, "shots": shots, "asked": asked, "split": items[0].split,
+                     "task": task, "slice": name, "metric": metric, "value": estimate.value, "low": estimate.low,
                      "high": estimate.high, "n": estimate.n}
                 )  # fmt: skip
     return result
 
 
+def counted(items: Sequence[Answered]) -> list[Answered]:
+    """What stands in `all`: not the proxies of a task that also has items with a true answer."""
+    return [item for item in items if _PROXY not in item.slices] or list(items)
+
+
 def _parts(items: Sequence[Answered]) -> dict[str, list[Answered]]:
+    """The slices. Where all items are of one source, tier or length, that has nothing to tell apart."""
     parts = _groups(items, lambda item: item.slices)
-    # A task with one source has nothing to tell apart.
-    return {name: parts[name] for name in sorted(parts) if not (name.startswith("source ") and parts[name] == [*items])}
+    if rare := _rare(items):
+        parts["rare labels"] = rare
+    same = [name for name in parts if _KINDS.match(name) and len(parts[name]) == len(items)]
+    return {name: parts[name] for name in sorted(parts) if name not in same}
+
+
+_KINDS = re.compile(r"source |tier |(?:short|medium|long)$")
+
+
+def _rare(items: Sequence[Answered]) -> list[Answered]:
+    """The items whose true label is less than half as frequent as if all that occur were alike frequent."""
+    seen = Counter(item.truth for item in items if item.truth is not None)
+    return [item for item in items if item.truth is not None and 2 * seen[item.truth] * len(seen) < len(items)]
 
 
 def _groups(items: Iterable[Answered], keys: Callable[[Answered], Iterable[str]]) -> dict[str, list[Answered]]:
@@ -135,22 +172,51 @@ def _groups(items: Iterable[Answered], keys: Callable[[Answered], Iterable[str]]
     return groups
 
 
-def _estimates(task: Task, items: Sequence[Answered], whole: bool) -> dict[str, Estimate]:
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A metric of some items, as a function of how often each counts."""
+
+    of: tuple[int, ...]
+    """The places of the items that it is about: sensitivity is about those that need the action."""
+    function: Callable[[Vector], Vector]
+    """From weights of these items, (resamples, items), to a value for each resample."""
+    values: tuple[float, ...] | None = None
+    """Where it is a mean: of what."""
+    floor: float = 0.0
+    ceiling: float = 1.0
+
+    @property
+    def binary(self) -> bool:
+        return self.values is not None and set(self.values) <= {0.0, 1.0}
+
+    def estimate(self) -> Estimate:
+        if self.values is not None:
+            return mean(self.values)
+        return statistic(self.function, len(self.of), floor=self.floor, ceiling=self.ceiling)
+
+
+def measures(task: Task, items: Sequence[Answered], whole: bool = False) -> dict[str, Measure]:
     """Every metric of these items of one task; with `whole` those of single labels too.
 
     A metric that only some items have, such as the sensitivity at a threshold, is over these.
     """
-    metrics = dict.fromkeys(metric for item in items for metric in item.values)
-    found = {name: mean([item.values[name] for item in items if name in item.values]) for name in metrics}
+    names = dict.fromkeys(metric for item in items for metric in item.values)
+    found = {name: _mean({at: item.values[name] for at, item in enumerate(items) if name in item.values})
+             for name in names}  # fmt: skip
     found |= _f1([item.counts for item in items], whole)
     if task.rank:
-        found |= _ordinal(task.rank, items)
+        found |= _ordinal(task, items)
     for failure in ("unreadable", "too_long"):
-        found[failure] = proportion(sum(item.status == failure for item in items), len(items))
+        found[failure] = _mean({at: float(item.status == failure) for at, item in enumerate(items)})
     return found
 
 
-def _f1(counts: Sequence[Counts], whole: bool) -> dict[str, Estimate]:
+def _mean(values: Mapping[int, float]) -> Measure:
+    array = np.array(list(values.values()))
+    return Measure(tuple(values), lambda weights: weights @ array / weights.sum(1), tuple(values.values()))
+
+
+def _f1(counts: Sequence[Counts], whole: bool) -> dict[str, Measure]:
     """F1 from counts summed over items: over all labels, the mean of those that are true somewhere, of each."""
     labels = sorted({label for one in counts for label in one})
     if not labels:
@@ -168,11 +234,10 @@ def _f1(counts: Sequence[Counts], whole: bool) -> dict[str, Estimate]:
     def of(column: int) -> Callable[[Vector], Vector]:
         return lambda weights: _ratio(2 * (weights @ right[:, column]), weights @ (given + true)[:, column])
 
-    n = len(counts)
-    found = {"macro_f1": statistic(macro, n), "micro_f1": statistic(micro, n)}
+    functions = {"macro_f1": macro, "micro_f1": micro}
     if whole and len(labels) <= _MOST_LABELS:
-        found |= {f"f1 {label}": statistic(of(column), n) for column, label in enumerate(labels)}
-    return found
+        functions |= {f"f1 {label}": of(column) for column, label in enumerate(labels)}
+    return {name: Measure(tuple(range(len(counts))), function) for name, function in functions.items()}
 
 
 def _ratio(part: Vector, whole: Vector) -> Vector:
@@ -181,24 +246,33 @@ def _ratio(part: Vector, whole: Vector) -> Vector:
     return result
 
 
-def _ordinal(rank: Callable[[str], tuple[str, int] | None], items: Sequence[Answered]) -> dict[str, Estimate]:
+def _ordinal(task: Task, items: Sequence[Answered]) -> dict[str, Measure]:
     """Quadratic weighted kappa and mean distance of ranks, over the items whose truth has a rank.
 
     Kappa is of each scale by itself, weighted by its items. An answer that is not on the truth's scale, or none at all,
     counts as the rank farthest from the truth.
     """
-    scales: dict[str, list[tuple[int, int | None]]] = {}
-    for item in items:
-        true = rank(item.truth) if item.truth else None
-        if true:
-            given = rank(item.label) if item.label else None
-            scales.setdefault(true[0], []).append((true[1], given[1] if given and given[0] == true[0] else None))
-    if not scales:
+    assert task.rank
+    scales: dict[str, list[int]] = {}
+    for label in task.labels:
+        if ranked := task.rank(label):
+            scales.setdefault(ranked[0], []).append(ranked[1])
+    places: list[int] = []
+    pairs: list[tuple[str, int, int]] = []
+    for at, item in enumerate(items):
+        if true := task.rank(item.truth) if item.truth else None:
+            given = task.rank(item.label) if item.label else None
+            farthest = max(scales[true[0]], key=lambda rank, true=true[1]: abs(rank - true))  # type: ignore[misc]
+            places.append(at)
+            pairs.append((*true, given[1] if given and given[0] == true[0] else farthest))
+    if not pairs:
         return {}
-    pairs = np.array([pair for scale in scales.values() for pair in _filled(scale)], dtype=np.float64)
-    member = np.repeat(np.eye(len(scales)), [len(scale) for scale in scales.values()], axis=0)
-    right, said = pairs[:, :1] * member, pairs[:, 1:] * member
+    names = sorted({scale for scale, _, _ in pairs})
+    member = np.array([[scale == name for name in names] for scale, _, _ in pairs], dtype=np.float64)
+    ranks = np.array([pair[1:] for pair in pairs], dtype=np.float64)
+    right, said = ranks[:, :1] * member, ranks[:, 1:] * member
     apart = (right - said) ** 2
+    distance = np.abs(ranks[:, 0] - ranks[:, 1])
 
     def kappa(weights: Vector) -> Vector:
         count = np.maximum(weights @ member, 1)
@@ -208,19 +282,15 @@ def _ordinal(rank: Callable[[str], tuple[str, int] | None], items: Sequence[Answ
         result: Vector = (each * (weights @ member)).sum(1) / weights.sum(1)
         return result
 
-    distance = np.abs(pairs[:, 0] - pairs[:, 1])
+    def error(weights: Vector) -> Vector:
+        result: Vector = weights @ distance / weights.sum(1)
+        return result
+
+    most = max(float(max(scales[name]) - min(scales[name])) for name in names)
     return {
-        "kappa": statistic(kappa, len(pairs), floor=-1.0),
-        "rank_error": statistic(lambda w: w @ distance / len(pairs), len(pairs), ceiling=float(pairs.max())),
+        "kappa": Measure(tuple(places), kappa, floor=-1.0),
+        "rank_error": Measure(tuple(places), error, ceiling=most),
     }
-
-
-def _filled(scale: Sequence[tuple[int, int | None]]) -> Iterable[tuple[int, int]]:
-    """True and given ranks of one scale; what was not given is the farthest of the ranks that occur."""
-    ranks = [rank for pair in scale for rank in pair if rank is not None]
-    low, high = min(ranks), max(ranks)
-    for true, given in scale:
-        yield true, (low if true - low > high - true else high) if given is None else given
 
 
 def routed(rows: Iterable[Row], model_for: Callable[[str], str]) -> list[Row]:

@@ -26,6 +26,11 @@ class Column:
     stage: Stage
     shots: int = 0
     model: str | None = None
+    asked: str = ""
+
+
+Key = tuple[Stage, int, str, str | None]
+"""Stage, shots, how it was asked, and model: None for each base model."""
 
 
 _STAGES: Final[dict[Stage, str]] = {"base": "base", "tuned": "tuned", "quantized": "tuned quantized"}
@@ -43,19 +48,19 @@ WIDE = 105
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One metric of one task: its rows by (stage, shots, model)."""
+    """One metric of one task."""
 
     task: str
     metric: str
     models: tuple[str, ...]
-    rows: Mapping[tuple[str, int, str], Row]
-    failures: Mapping[tuple[str, int, str], str]
+    rows: Mapping[Key, Row]
+    failures: Mapping[Key, str]
 
     def lines(self, columns: Sequence[Column]) -> Iterator[tuple[str, list[Row | None]]]:
         """For each base model its name and its rows by column; what is of no base model stands in the first line."""
         for number, model in enumerate(self.models or ("",)):
             cells = [
-                self.rows.get((column.stage, column.shots, column.model or model))
+                self.rows.get((column.stage, column.shots, column.asked, column.model or model))
                 if number == 0 or not column.model
                 else None
                 for column in columns
@@ -101,14 +106,15 @@ def table(
 
 def _columns(rows: Iterable[Row], titles: Mapping[Stage, str]) -> list[Column]:
     """What a table of `rows` may show, in its order."""
-    there = sorted({(row["stage"], row["shots"]) for row in rows}, key=lambda key: key[1])
+    there = sorted({(row["stage"], row["shots"], row["asked"]) for row in rows}, key=lambda key: key[1:])
     return [
         Column("majority", "baseline", model="majority"),
         Column("TF-IDF", "baseline", model="tfidf"),
+        Column("rules", "baseline", model="rules"),
         *(
-            Column(f"{title} {shots}-shot" if shots else title, stage, shots)
+            Column(" ".join(filter(None, (title, f"{shots}-shot" if shots else "", asked))), stage, shots, asked=asked)
             for stage, title in titles.items()
-            for found, shots in there
+            for found, shots, asked in there
             if found == stage
         ),
         Column("router", "ensemble", model="router"),
@@ -167,24 +173,26 @@ def _interval(row: Row) -> str:
     return f"{row['low']:.2f}–{row['high']:.2f}"
 
 
-def _key(row: Row) -> tuple[str, int, str]:
-    return row["stage"], row["shots"], row["model"]
+def _key(row: Row) -> Key:
+    return row["stage"], row["shots"], row["asked"], row["model"]
 
 
 def _entries(
     rows: Sequence[Row], columns: Sequence[Column], metrics: Sequence[str], slice: str
 ) -> tuple[list[_Entry], list[Column]]:
     """What a table shows: its entries, and those of `columns` that have a row in them."""
-    fixed = {(column.stage, column.shots, column.model) for column in columns}
-    found: dict[tuple[str, str], dict[tuple[str, int, str], Row]] = {}
+    fixed: set[Key] = {(column.stage, column.shots, column.asked, column.model) for column in columns}
+    found: dict[tuple[str, str], dict[Key, Row]] = {}
     for row in rows:
-        stage, shots, model = _key(row)
-        if row["slice"] == slice and fixed & {(stage, shots, model), (stage, shots, None)}:
+        key = _key(row)
+        if row["slice"] == slice and fixed & {key, (*key[:3], None)}:
             cells = found.setdefault((row["task"], row["metric"]), {})
-            if _key(row) in cells:
-                raise UserError(f"There are two results of {model} in {row['task']}; show one split and run at a time.")
-            cells[_key(row)] = row
-    models = tuple(dict.fromkeys(row["model"] for row in rows if (row["stage"], row["shots"], None) in fixed))
+            if key in cells:
+                raise UserError(
+                    f"There are two results of {row['model']} in {row['task']}; show one split and run at a time."
+                )
+            cells[key] = row
+    models = tuple(dict.fromkeys(row["model"] for row in rows if (*_key(row)[:3], None) in fixed))
     entries = [
         _Entry(task, metric, models, found[task, metric], _failures(task, found))
         for task in dict.fromkeys(task for task, _ in found)
@@ -192,12 +200,12 @@ def _entries(
         if (task, metric) in found
     ]
     shown = {key for entry in entries for key in entry.rows}
-    shown_of_any = {(stage, shots, None) for stage, shots, _ in shown}
-    return entries, [column for column in columns if (column.stage, column.shots, column.model) in shown | shown_of_any]
+    shown |= {(*key[:3], None) for key in shown}
+    return entries, [one for one in columns if (one.stage, one.shots, one.asked, one.model) in shown]
 
 
-def _failures(task: str, found: Mapping[tuple[str, str], Mapping[tuple[str, int, str], Row]]) -> dict[Any, str]:
-    said: dict[tuple[str, int, str], str] = {}
+def _failures(task: str, found: Mapping[tuple[str, str], Mapping[Key, Row]]) -> dict[Key, str]:
+    said: dict[Key, str] = {}
     for metric, word in (("unreadable", "unread"), ("too_long", "long")):
         for key, row in found.get((task, metric), {}).items():
             if count := round(row["value"] * row["n"]):

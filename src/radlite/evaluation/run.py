@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -16,9 +17,11 @@ from radlite import manifest
 from radlite.chat import demand_base
 from radlite.errors import UserError
 from radlite.evaluation.metrics import Answered, Row, Stage, grade, rows
+from radlite.evaluation.selection import Shots
 from radlite.files import exclusive, sha256
 from radlite.manifest import text_hash, weights_hash
 from radlite.reader import Reader
+from radlite.runtime import remote
 from radlite.runtime.model import Model
 from radlite.tasks import Example, named
 from radlite.tasks.prompting import OURS, Prompts
@@ -101,11 +104,17 @@ def _header(reader: Reader, items: Sequence[Example], identity: str) -> dict[str
         "context_tokens": reader.model.context_tokens,
         "style": reader.style,
         "prompts": reader.prompts.hash,
-        "shots": [shot.id for shot in reader.shots.get(task.name, ())],
+        "shots": _told(reader, task.name),
         "items": len(items),
         "prompt": text_hash([prompt.text, task.max_tokens, repr(task.grammar(items[0].inputs)), reader.constrain]),
         "data": text_hash([{**dataclasses.asdict(item), "inputs": dict(item.inputs)} for item in items]),
     }
+
+
+def _told(reader: Reader, task: str) -> Any:
+    """The solved examples, or where they differ by item a digest of those to choose from."""
+    ids = [shot.id for shot in reader.shots.get(task, ())]
+    return text_hash(ids) if reader.choose else ids
 
 
 def _opened(path: Path, header: dict[str, Any], items: Sequence[Example]) -> list[Answered]:
@@ -127,6 +136,32 @@ def _opened(path: Path, header: dict[str, Any], items: Sequence[Example]) -> lis
     if [answer.id for answer in done] != [example.id for example in items[: len(done)]]:
         raise UserError(f"{path} holds answers to other items than its first line says; delete the file.")
     return done
+
+
+def answers(folder: Path) -> tuple[list[Answered], dict[str, str]]:
+    """What an evaluation left in `folder`, one file a task: its answers, and for each task a digest of the items.
+
+    Raises `UserError` if there are none, or if an evaluation was not finished.
+    """
+    found: list[Answered] = []
+    data: dict[str, str] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        content = path.read_bytes()
+        try:
+            header = json.loads(content.partition(b"\n")[0])
+            task, items, digest = header["task"], header["items"], header["data"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} is no file of answers; make it with radlite evaluate.") from error
+        done = list(_parsed(path, content[: content.rfind(b"\n") + 1]))
+        if len(done) != items:
+            raise UserError(f"{path} holds {len(done)} answers to {items} items; run the same radlite evaluate again.")
+        found += done
+        data[task] = digest
+    if not found:
+        inside = sorted(path.parent.name for path in folder.glob("*/*.jsonl")) if folder.is_dir() else []
+        there = f"; it has folders with answers: {', '.join(dict.fromkeys(inside))}" if inside else ""
+        raise UserError(f"{folder} holds no answers of radlite evaluate{there}.")
+    return found, data
 
 
 def _difference(whole: bytes, header: dict[str, Any]) -> str:
@@ -166,13 +201,18 @@ class Opened:
     stage: Stage
     style: Style
     identity: str
+    constrain: bool = True
 
 
-def open_model(place: str) -> Opened:
-    """Open a GGUF file, a Hugging Face model folder, an adapter folder, or `BASE+ADAPTER` (two folders or GGUF files).
+def open_model(place: str, send_to: str = "") -> Opened:
+    """Open a GGUF file, a Hugging Face model folder, an adapter folder, `BASE+ADAPTER` (two folders or GGUF files), or
+    a model behind a server, `openai:URL#MODEL`, which is on this machine or on the host `send_to`.
 
     What radlite tuned is asked by cue, any other model by full instruction. Raises `UserError` if it is none of these.
     """
+    if place.startswith(remote.PREFIX):
+        model = remote.open_model(place, send_to)
+        return Opened(model, model.name, "base", "instruction", text_hash(place), constrain=False)
     path = Path(place)
     base, plus, adapter = place.rpartition("+")
     if path.is_file():
@@ -184,7 +224,10 @@ def open_model(place: str) -> Opened:
         return _open_adapter(base, Path(adapter))
     if plus and Path(base).is_file() and Path(adapter).is_file():
         return _open_gguf(Path(base), Path(adapter))
-    raise UserError(f"There is no model {place}; give a GGUF file, a model folder, an adapter folder or BASE+ADAPTER.")
+    raise UserError(
+        f"There is no model {place}; give a GGUF file, a model folder, an adapter folder, BASE+ADAPTER or "
+        "openai:URL#MODEL."
+    )
 
 
 def _open_gguf(path: Path, adapter: Path | None = None) -> Opened:
@@ -229,28 +272,37 @@ def evaluate_models(
     places: Sequence[str],
     items: Sequence[Example],
     out: Path,
-    shots: Mapping[str, Sequence[Example]] | None = None,
+    train: Sequence[Example] = (),
+    shots: Sequence[Shots] = (Shots(),),
+    prompts: Sequence[Prompts] = (OURS,),
     progress: Progress | None = None,
-    prompts: Prompts = OURS,
+    send_to: str = "",
 ) -> list[Row]:
     """Evaluate the model at each of `places` on `items`, which are of one split: result rows, answers under `out`.
 
-    `shots` are solved examples by task, as many for each; `prompts` say how all are asked. A model bears the name of
-    its base; a second one of the same base and stage that of its own file or folder. Continues what an earlier call
-    left in `out`. Raises `UserError` as its parts do, and if two models would bear one name.
+    Each is asked in every way: with each of `shots`, which are chosen from `train`, by each of `prompts`. A model bears
+    the name of its base; a second one of the same base and stage that of its own file or folder. `send_to` is another
+    machine that may have the items, for a model there. Continues what an earlier call left in `out`. Raises `UserError`
+    as its parts do, and if two models would bear one name.
     """
     found: list[Row] = []
     names: set[tuple[str, Stage]] = set()
-    count = max(map(len, shots.values())) if shots else 0
+    ways = [(one, one.pool(train), put) for put in prompts for one in shots]
     for place in places:
-        opened = open_model(place)
+        opened = open_model(place, send_to)
         with contextlib.closing(opened.model):
             name = opened.model.name if (opened.name, opened.stage) in names else opened.name
             if (name, opened.stage) in names:
                 raise UserError(f"{place} is given twice, or two models are called {name}; rename one.")
             names.add((name, opened.stage))
-            folder = out / f"{opened.model.name}-{opened.stage}-{count}-{items[0].split}"
-            reader = Reader(opened.model, opened.style, shots, probabilities=False, prompts=prompts)
-            answered = evaluate(reader, items, folder, opened.identity, progress)
-        found += rows(answered, name, opened.stage, count)
+            for one, pool, put in ways:
+                asked = " ".join(filter(None, ("" if put.order == OURS.order else put.order, one.asked)))
+                parts = (re.sub(r"[/:]", "_", opened.model.name), opened.stage, one.count, *asked.split())
+                reader = Reader(
+                    opened.model, opened.style, pool, opened.constrain, probabilities=False, prompts=put,
+                    choose=one.chooser(),
+                )  # fmt: skip
+                folder = out / "-".join(map(str, (*parts, items[0].split)))
+                answered = evaluate(reader, items, folder, opened.identity, progress)
+                found += rows(answered, name, opened.stage, one.count, asked)
     return found

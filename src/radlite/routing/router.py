@@ -17,6 +17,32 @@ SPLIT = "validation"
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """How a model's probabilities of the labels of a task are put right, from `n` validation answers.
+
+    They are raised to the power 1 / `temperature`; an answer less likely than `threshold` after that is withheld.
+    """
+
+    temperature: float = 1.0
+    threshold: float = 0.0
+    n: int = 0
+
+
+def tempered(probabilities: Mapping[str, float], labels: int, temperature: float) -> dict[str, float]:
+    """Label to probability at a temperature, of a task with so many labels.
+
+    Labels that were not told are very unlikely ones. Each has its share of what is left to them, also afterwards.
+    """
+    if not probabilities or temperature == 1:
+        return dict(probabilities)
+    others = max(0, labels - len(probabilities))
+    left = max(0.0, 1 - sum(probabilities.values())) / others if others else 0.0
+    raised = {label: value ** (1 / temperature) for label, value in probabilities.items()}
+    total = sum(raised.values()) + others * left ** (1 / temperature)
+    return {label: value / total for label, value in raised.items()} if total else dict(probabilities)
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """The model chosen for a task, its primary metric with interval and n, and the next best model, if any."""
 

@@ -43,11 +43,11 @@ class Completion:
     """What came back.
 
     `stop_reason`: `end` (the model ended its turn), `length` or `time` (it was stopped), `failed` (its engine ended
-    twice over it).
+    twice over it), `too_long` (a server's window does not hold it).
     """
 
     text: str
-    stop_reason: Literal["end", "length", "time", "failed"]
+    stop_reason: Literal["end", "length", "time", "failed", "too_long"]
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int

@@ -113,6 +113,12 @@ def count(answer: Abnormalities | None, truth: Abnormalities) -> Counts:
     return tally(found, true)
 
 
+def group(truth: Abnormalities) -> str:
+    """`abnormal` if anything but devices is there or may be."""
+    others = (state for name, state in truth.states.items() if name not in ("No Finding", "Support Devices"))
+    return "abnormal" if {"positive", "uncertain"} & set(others) else "normal"
+
+
 def _mentioned(answer: Abnormalities) -> list[tuple[str, str]]:
     return [(name, state) for name, state in answer.states.items() if state != "not mentioned"]
 
@@ -133,4 +139,5 @@ ABNORMALITY = Task(
     ground=ground,
     probabilities=probabilities,
     count=count,
+    group=group,
 )

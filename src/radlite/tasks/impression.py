@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from radlite.tasks.answers import free_text, overlap, quote, rouge_l, squeeze, words
-from radlite.tasks.findings import finding_f1, support
+from radlite.tasks.findings import finding_f1, findings, support
 from radlite.tasks.prompts import cue, instruction
 from radlite.tasks.task import Evidence, Grounded, Task
 
@@ -67,6 +67,12 @@ def judge(answer: Impression | None, truth: Impression) -> dict[str, float]:
     }
 
 
+def group(truth: Impression) -> str:
+    """`abnormal` if it calls any finding present or possible, by a lexicon."""
+    found = (one for one in findings(render(truth)) if one.name not in ("No Finding", "Support Devices"))
+    return "abnormal" if any(one.state != "negative" for one in found) else "normal"
+
+
 IMPRESSION = Task(
     name="impression_generation",
     inputs=("report",),
@@ -79,4 +85,5 @@ IMPRESSION = Task(
     metric="lexicon_finding_f1",
     max_tokens=256,
     ground=ground,
+    group=group,
 )

@@ -1,0 +1,144 @@
+"""Two models on the same items: which answers better, and whether that may be chance."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from radlite.errors import UserError
+from radlite.evaluation.estimate import Estimate, Vector, exchanged, holm, mcnemar, statistic
+from radlite.evaluation.metrics import Answered, Measure, counted, measures
+from radlite.tasks import named
+
+LEVEL: Final = 0.05
+"""Adjusted probability below which a difference is told as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric of one task, of two models A and B on the same `n` items."""
+
+    task: str
+    metric: str
+    n: int
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+    """A less B, with a paired bootstrap interval."""
+    test: str
+    """`McNemar` where an item is right or wrong, `randomisation` otherwise."""
+    probability: float
+    """Of a difference at least so large if both are as good: two-sided."""
+    adjusted: float
+    """The same, by Holm's method for all tasks compared at once."""
+    unlike: tuple[int, int] | None = None
+    """Items that only A and that only B has right, where an item is right or wrong."""
+
+    @property
+    def words(self) -> str:
+        """What it comes to."""
+        if self.adjusted >= LEVEL:
+            return "no evidence of a difference"
+        return f"{'A' if self.difference.value > 0 else 'B'} is higher"
+
+
+def compare(first: Sequence[Answered], second: Sequence[Answered], metric: str = "") -> list[Comparison]:
+    """Compare two models' answers to the same items, task by task; `metric` in place of each task's primary one.
+
+    As in the result rows every item counts, but proxies where there are true answers. Raises `UserError` if the items
+    are not the same, or if no task has the metric.
+    """
+    ours, theirs = (_by_task(answered) for answered in (first, second))
+    tasks = [task for task in ours if task in theirs]
+    if not tasks:
+        raise UserError("A and B have no task in common; evaluate both in the same tasks.")
+    found = [one for task in tasks if (one := _compared(task, ours[task], theirs[task], metric))]
+    if not found:
+        raise UserError(
+            f"No task that A and B have in common has the metric {metric}; see the metrics in summary.json."
+        )
+    adjusted = holm([one.probability for one in found])
+    return [replace(one, adjusted=value) for one, value in zip(found, adjusted, strict=True)]
+
+
+def _by_task(answered: Sequence[Answered]) -> dict[str, list[Answered]]:
+    groups: dict[str, list[Answered]] = {}
+    for one in answered:
+        groups.setdefault(one.task, []).append(one)
+    return groups
+
+
+def _compared(task: str, first: Sequence[Answered], second: Sequence[Answered], metric: str) -> Comparison | None:
+    """One task, without what it takes to know the other tasks; None if it does not have the metric."""
+    by_id = {one.id: one for one in second}
+    if len(by_id) != len(second) or {one.id for one in first} != set(by_id) or len(first) != len(by_id):
+        raise UserError(f"A and B answered different items of {task}; evaluate both with the same corpus and --limit.")
+    first = counted(first)
+    second = [by_id[one.id] for one in first]
+    if any(one.truth != other.truth or one.split != other.split for one, other in zip(first, second, strict=True)):
+        raise UserError(f"A and B answered items of {task} with other true answers; evaluate both on the same corpus.")
+    metric, whole = metric or named(task).metric, metric.startswith("f1 ")
+    single = [measures(named(task), part, whole).get(metric) for part in (first, second)]
+    both = measures(named(task), [*first, *second], whole).get(metric)
+    if not (both and single[0] and single[1]):
+        return None
+    n = len(both.of) // 2
+    if [place + len(first) for place in both.of[:n]] != list(both.of[n:]):
+        raise UserError(f"The metric {metric} of {task} is about different items for A and B; choose another.")
+    span = both.ceiling - both.floor
+    difference = statistic(lambda weights: _gain(both, weights, 0 * weights), n, floor=-span, ceiling=span)
+    test, probability, unlike = _tested(both, n)
+    return Comparison(
+        task, metric, n, single[0].estimate(), single[1].estimate(), difference, test, probability, 1.0, unlike
+    )
+
+
+def _gain(both: Measure, kept: Vector, given: Vector) -> Vector:
+    """A less B, where A answers each item `kept` times with its own answer and `given` times with that of B."""
+    ours, theirs = np.hstack([kept, given]), np.hstack([given, kept])
+    result: Vector = both.function(ours) - both.function(theirs)
+    return result
+
+
+def _tested(both: Measure, n: int) -> tuple[str, float, tuple[int, int] | None]:
+    if both.binary and both.values:
+        pairs = list(zip(both.values[:n], both.values[n:], strict=True))
+        unlike = (pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
+        return "McNemar", mcnemar(*unlike), unlike
+    own: Callable[[Vector], Vector] = lambda kept: _gain(both, kept, 1 - kept)  # noqa: E731
+    return "randomisation", exchanged(own, n), None
+
+
+def table(compared: Sequence[Comparison], names: tuple[str, str]) -> Table:
+    """A table for a terminal of 80 columns."""
+    result = Table(
+        box=box.SIMPLE_HEAD, padding=0, pad_edge=False, caption_justify="left", title=f"A: {names[0]}\nB: {names[1]}",
+        title_justify="left", title_style="",
+        caption="A - B with its 95 % interval by a paired bootstrap; p by Holm's method for "
+        f"{len(compared)} {'task' if len(compared) == 1 else 'tasks'}: McNemar's exact test where an item is right or "
+        "wrong, else a randomisation test.",
+    )  # fmt: skip
+    result.add_column("task\nmetric, n", overflow="fold")
+    for head in ("A", "B", "A - B", "p"):
+        result.add_column(head, justify="right")
+    result.add_column("", overflow="fold")
+    for one in compared:
+        gap = one.difference
+        result.add_row(
+            f"{one.task.replace('_', ' ')}\n{one.metric}, n={one.n:,}",
+            f"{one.first.value:.2f}\n{one.first.low:.2f}-{one.first.high:.2f}",
+            f"{one.second.value:.2f}\n{one.second.low:.2f}-{one.second.high:.2f}",
+            f"{gap.value:+.2f}\n{gap.low:+.2f} to {gap.high:+.2f}",
+            "<0.001" if one.adjusted < 0.001 else f"{one.adjusted:.3f}",
+            one.words + (f"\nright in one only: A {one.unlike[0]}, B {one.unlike[1]}" if one.unlike else ""),
+        )
+        result.add_section()
+    return result
+
+
+def as_json(compared: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """For programs."""
+    return [{**asdict(one), "words": one.words} for one in compared]
