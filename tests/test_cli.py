@@ -103,7 +103,7 @@ def test_all_tasks_that_fit_are_a_panel(model: Path, report: Path) -> None:
 
 def test_a_router_sends_each_task_to_its_model(model: Path, foreign: Path, report: Path, tmp_path: Path) -> None:
     def choice(name: str) -> Choice:
-        return Choice(name, "accuracy", 1.0, 0.9, 1.0, 9, None, None)
+        return Choice(name, "accuracy", 1.0, 0.9, 1.0, 9, "the only one")
 
     router = tmp_path / "router.json"
     Router({"m_staging": choice("random"), "n_staging": choice("foreign")}).save(router)

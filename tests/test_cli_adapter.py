@@ -75,7 +75,7 @@ def test_an_adapter_over_its_base_answers_as_the_merged_model(room: Path, report
 
 
 def test_a_router_names_an_adapter_by_its_base(room: Path, report: Path, tmp_path: Path) -> None:
-    Router({"m_staging": Choice("base", "accuracy", 1.0, 0.9, 1.0, 9, None, None)}).save(tmp_path / "router.json")
+    Router({"m_staging": Choice("base", "accuracy", 1.0, 0.9, 1.0, 9, "the only one")}).save(tmp_path / "router.json")
     done = radlite("read", report, "--task", "m_staging", *over(room), "--router", tmp_path / "router.json", "--json")
     assert json.loads(done.stdout)["model"] == "base+tuned"
 

@@ -17,11 +17,11 @@ from radlite import manifest
 from radlite.data import corpus, sample, sources
 from radlite.data.build import build
 from radlite.errors import UserError
-from radlite.evaluation import baselines, metrics, report, selection
+from radlite.evaluation import baselines, choosing, metrics, report, selection
 from radlite.evaluation.run import evaluate, progress
 from radlite.files import atomic, exclusive, read_json, sha256, write_json
 from radlite.reader import Reader
-from radlite.routing.router import SPLIT, learn
+from radlite.routing.router import SPLIT
 from radlite.runtime.model import Model
 from radlite.tasks import TASKS, Example
 from radlite.tasks.task import Style
@@ -82,7 +82,7 @@ class _Demo:
         self.out, self.scale, self.console = out, scale, console
         self.seconds: dict[str, float] = {}  # of all calls on this folder
         self.rows: list[metrics.Row] = []
-        self.validation: list[metrics.Row] = []
+        self.quantized: dict[str, dict[str, Sequence[metrics.Answered]]] = {SPLIT: {}, "test": {}}
         self.files: dict[str, dict[str, Any]] = {}
 
     def run(self) -> bool:
@@ -98,10 +98,10 @@ class _Demo:
             self.rows += baselines.rows_of_all(self.train, self.test)
         for name in BASES:
             self._base(name)
-        router = learn(self.validation)
+        router = choosing.learn(choosing.candidates_of(self.quantized[SPLIT]))
         router.save(self.out / "router.json")
-        quantized = [row for row in self.rows if row["stage"] == "quantized"]
-        self.rows += metrics.routed(quantized, router.model_for)
+        answered = choosing.routed(choosing.candidates_of(self.quantized["test"]), router)
+        self.rows += metrics.rows(answered, "router", "ensemble")
         self._write()
         self._show()
         return all(file["verified"] for file in self.files.values())
@@ -207,10 +207,12 @@ class _Demo:
         split = items[0].split
         folder = self.out / "results" / f"{name}-{stage}-{shots}-{split}"
         with progress(self.console) as bar:
-            reader = Reader(model, style, solved, probabilities=False)
+            reader = Reader(model, style, solved, probabilities=stage == "quantized")
             answered = evaluate(reader, items, folder, identity, bar)
-        target = self.validation if split == SPLIT else self.rows
-        target += metrics.rows(answered, name, stage, shots)
+        if stage == "quantized":
+            self.quantized[split][name] = answered
+        if split != SPLIT:
+            self.rows += metrics.rows(answered, name, stage, shots)
 
     @contextmanager
     def _step(self, key: str, title: str) -> Iterator[None]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from radlite.chat import Prompt, Turn
 from radlite.errors import UserError
+from radlite.routing.router import Calibration, tempered
 from radlite.runtime.grammar import longest
 from radlite.runtime.model import NEGLIGIBLE, Completion, Model, Request, in_order, never
 from radlite.tasks import TASKS, Example, Reading, Task, named
@@ -52,7 +53,8 @@ class Reader:
     model where labels begin alike; those that together are less likely than `least` are not told. An answer is cut
     after `seconds` of work. `prompts` are for a model of others that is asked in another order or other words; a model
     that radlite tuned is warned of. `choose` picks those of the solved examples that an item is asked beside; all of
-    them without it.
+    them without it. `calibration` puts the probabilities of a task's labels right; an answer that is then less likely
+    than its threshold is withheld.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Reader:
         least: float = NEGLIGIBLE,
         prompts: Prompts = OURS,
         choose: Chooser | None = None,
+        calibration: Mapping[str, Calibration] | None = None,
     ) -> None:
         self.model = model
         self.style: Style = style
@@ -78,6 +81,7 @@ class Reader:
         self.least = least
         self.prompts = prompts
         self.choose = choose
+        self.calibration = calibration or {}
 
     def prompt(self, task: Task, inputs: Mapping[str, str]) -> Prompt:
         """The prompt sent for `task` on `inputs`."""
@@ -125,7 +129,7 @@ class Reader:
                 raise UserError(
                     f"{task.name} has max_tokens {task.max_tokens}, but its longest label needs {need}; raise it."
                 )
-        wanted = bool(grammar and task.probabilities and self.probabilities)
+        wanted = bool(grammar and task.probabilities and (self.probabilities or task.name in self.calibration))
         return Request(
             prompt,
             task.max_tokens,
@@ -142,18 +146,27 @@ class Reader:
 
     def _reading(self, task: Task, inputs: Mapping[str, str], completion: Completion) -> Reading:
         answer = task.read(completion.text) if completion.stop_reason == "end" else None
-        held = task.ground(answer, inputs) if answer is not None else None
+        told = task.probabilities(completion.alternatives) if task.probabilities else {}
+        sure = completion.probability if task.labels else None
+        known = self.calibration.get(task.name, Calibration())
+        if task.labels and answer is not None:
+            told = tempered(told, len(task.labels), known.temperature)
+            sure = told.get(task.label(answer), sure)
+        doubted = sure is not None and sure < known.threshold
+        held = task.ground(answer, inputs) if answer is not None and not doubted else None
+        answered: Status = "unreadable" if answer is None else "abstained" if doubted else "ok"
         return Reading(
             task=task.name,
-            status=_UNANSWERED.get(completion.stop_reason) or ("unreadable" if answer is None else "ok"),
+            status=_UNANSWERED.get(completion.stop_reason, answered),
             answer=held and held.answer,
             text=completion.text,
-            confidence=completion.probability if task.labels else None,
-            probabilities=task.probabilities(completion.alternatives) if task.probabilities else {},
+            confidence=sure,
+            probabilities=told,
             evidence=held.evidence if held else (),
             warnings=(
                 *((CUT[completion.stop_reason],) if completion.stop_reason in CUT else ()),
                 *((REWORDED,) if self._reworded(task) else ()),
+                *((f"its probability {sure:.2f} is below the limit {known.threshold:.2f}",) if doubted else ()),
                 *(held.warnings if held else ()),
             ),
             model=self.model.name,

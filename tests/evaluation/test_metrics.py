@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radlite.errors import UserError
-from radlite.evaluation.metrics import Answered, Row, grade, routed, rows
+from radlite.evaluation.metrics import Answered, Row, grade, rows
 from radlite.tasks import named
 from tests.evaluation.items import item, said
 
@@ -186,14 +186,6 @@ def test_an_item_whose_own_answer_is_unreadable_is_an_error_that_names_it_alone(
     with pytest.raises(UserError, match="test-3") as raised:
         grade(item("m_staging", 3, "secret words"), said("m_staging", "M0"))
     assert "secret" not in str(raised.value)
-
-
-def test_the_router_row_is_that_of_the_model_it_chose() -> None:
-    answered = staged(("M0", "M0"), ("M1", "M0"))
-    test = rows(answered, "a", "quantized") + rows(staged(("M0", "M1")), "b", "quantized")
-    chosen = routed(test, lambda task: "a")
-    assert value(chosen, "accuracy") == (0.5, 2)
-    assert {(row["model"], row["stage"]) for row in chosen} == {("router", "ensemble")}
 
 
 def test_items_are_sliced_by_what_is_stated_by_variant_length_tier_and_rarity() -> None:

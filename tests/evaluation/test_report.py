@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from radlite.errors import UserError
-from radlite.evaluation.metrics import Row, Stage, grade, routed, rows
+from radlite.evaluation.metrics import Row, Stage, grade, rows
 from radlite.evaluation.report import markdown, read_rows, table, write_summary
 from tests.evaluation.items import item, said
 
@@ -28,7 +28,7 @@ ALL = [
     *result("tiny-qwen2.5", "tuned", right=7),
     *result("tiny-qwen3", "tuned", shots=3, right=3),
     *QUANTIZED,
-    *routed(QUANTIZED, lambda task: "tiny-qwen2.5"),
+    *result("router", "ensemble", right=6),
 ]
 
 

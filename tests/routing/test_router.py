@@ -1,4 +1,4 @@
-"""The router learns from validation results, says what it learned, and survives bad files."""
+"""The router file: what it says of a task, and that bad files are told."""
 
 import json
 from pathlib import Path
@@ -9,63 +9,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radlite.errors import UserError
-from radlite.routing.router import Router, learn
+from radlite.routing.router import Calibration, Choice, Router
 
 
-def row(model: str, value: float, task: str = "m_staging", **other: Any) -> dict[str, Any]:
-    known = {
-        "stage": "tuned",
-        "shots": 0,
-        "asked": "",
-        "split": "validation",
-        "slice": "all",
-        "metric": "accuracy",
-        "n": 50,
-    }
-    return {"model": model, "task": task, "value": value, "low": value - 0.1, "high": value + 0.1, **known, **other}
+def choice(model: str, **calibration: Any) -> Choice:
+    return Choice(model, "accuracy", 0.7, 0.6, 0.8, 50, "the only one", Calibration(**calibration))
 
 
-def test_each_task_goes_to_the_model_that_did_best() -> None:
-    router = learn([row("a", 0.6), row("b", 0.7), row("a", 0.5, "n_staging"), row("b", 0.4, "n_staging")])
-    assert (router.model_for("m_staging"), router.model_for("n_staging")) == ("b", "a")
-    choice = router.choices["m_staging"]
-    assert (choice.value, choice.low, choice.high, choice.n) == (0.7, 0.6, 0.7 + 0.1, 50)
-    assert (choice.runner_up, choice.runner_up_value) == ("a", 0.6)
-
-
-def test_on_a_tie_the_model_named_first_is_kept() -> None:
-    assert learn([row("small", 0.7), row("large", 0.7)]).model_for("m_staging") == "small"
-
-
-def test_the_primary_metric_over_all_items_decides() -> None:
-    rows = [row("a", 0.6), row("b", 0.5), row("b", 0.9, slice="BI-RADS"), row("b", 0.9, metric="macro_f1")]
-    assert learn(rows).model_for("m_staging") == "a"
-
-
-@pytest.mark.parametrize("other", [{}, {"slice": "seen_wording"}, {"metric": "macro_f1"}])
-def test_a_single_row_from_the_test_split_is_refused(other: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="validation results only"):
-        learn([row("a", 0.6), row("b", 0.7, split="test", **other)])
-
-
-def test_results_that_cannot_be_compared_are_refused() -> None:
-    with pytest.raises(UserError, match="two validation results"):
-        learn([row("a", 0.6), row("a", 0.7, stage="quantized")])
-    with pytest.raises(UserError, match="different numbers"):
-        learn([row("a", 0.6), row("b", 0.7, n=20)])
-    with pytest.raises(UserError, match="no validation results"):
-        learn([])
+def test_a_task_or_a_system_of_it_has_its_model() -> None:
+    router = Router({"rads_assignment": choice("a"), "rads_assignment/LI-RADS": choice("b")})
+    assert router.choice_for("rads_assignment").model == "a"
+    assert router.choice_for("rads_assignment", "LI-RADS").model == "b"
+    assert router.choice_for("rads_assignment", "BI-RADS").model == "a"
 
 
 def test_a_task_without_results_has_no_model() -> None:
     with pytest.raises(UserError, match="n_staging"):
-        learn([row("a", 0.6)]).model_for("n_staging")
+        Router({"m_staging": choice("a")}).choice_for("n_staging")
     with pytest.raises(UserError, match="did you mean m_staging"):
-        learn([row("a", 0.6)]).model_for("m_stagin")
+        Router({"m_staging": choice("a")}).choice_for("m_stagin")
 
 
 def test_a_saved_router_is_read_back_whole(tmp_path: Path) -> None:
-    router = learn([row("a", 0.6), row("b", 0.7), row("a", 1.0, "radiology_nli")])
+    router = Router({"m_staging": choice("a", temperature=1.5, threshold=0.8, n=40), "radiology_nli": choice("b")})
     router.save(tmp_path / "router.json")
     assert Router.load(tmp_path / "router.json") == router
 
@@ -98,11 +64,15 @@ def test_whatever_stands_in_the_file_either_loads_or_is_a_user_error(
 
 def test_an_edited_file_with_a_wrong_value_names_the_place(tmp_path: Path) -> None:
     path = tmp_path / "router.json"
-    learn([row("a", 0.6)]).save(path)
+    Router({"m_staging": choice("a")}).save(path)
     content = json.loads(path.read_text("utf-8"))
     content["tasks"]["m_staging"]["model"] = 3
     path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(UserError, match=r"m_staging\.model"):
+        Router.load(path)
+    content["tasks"]["m_staging"] |= {"model": "a", "calibration": {"temperature": 0.0}}
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(UserError, match=r"m_staging\.calibration"):
         Router.load(path)
     content["split"] = "test"
     path.write_text(json.dumps(content), "utf-8")

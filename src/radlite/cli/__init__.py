@@ -185,36 +185,58 @@ def compare(
     from rich.console import Console
 
     from radlite.evaluation import comparison
-    from radlite.evaluation.run import answers
+    from radlite.evaluation.run import runs
 
-    (ours, data), (theirs, other) = (answers(folder) for folder in (first, second))
-    if unlike := [task for task in data if task in other and data[task] != other[task]]:
+    pair = []
+    for folder in (first, second):
+        found = runs(folder)
+        if len(found) > 1:
+            raise UserError(f"{folder} holds several runs; name one: {', '.join(one.folder.name for one in found)}.")
+        pair += found
+    ours, theirs = pair
+    if unlike := [task for task in ours.data if theirs.data.get(task, ours.data[task]) != ours.data[task]]:
         raise UserError(f"{first} and {second} are of different items ({', '.join(unlike)}); evaluate both alike.")
-    for task in sorted(set(data) ^ set(other)):
+    for task in sorted(set(ours.data) ^ set(theirs.data)):
         print(f"radlite: {task} is in one of the two only and left out.", file=sys.stderr)
-    found = comparison.compare(ours, theirs, metric)
+    compared = comparison.compare(ours.answered, theirs.answered, metric)
     if as_json:
-        print_json(comparison.as_json(found))
+        print_json(comparison.as_json(compared))
     else:
-        Console().print(comparison.table(found, (str(first), str(second))))
+        Console().print(comparison.table(compared, (str(first), str(second))))
 
 
 @app.command()
 def route(
     results: Annotated[
-        list[Path], typer.Argument(help="summary.json files, or their folders, of the validation split.")
+        list[Path], typer.Argument(help="Folders of answers to the validation split, or the --out they are in.")
     ],
     out: Annotated[Path, typer.Option(help="Router file to write.")] = Path("router.json"),
+    risk: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, max=0.999, help="Withhold the answers least sure, so that at most this share is wrong."
+        ),
+    ] = None,
 ) -> None:
-    """Choose for each task the model that did best on validation data."""
-    from radlite.evaluation.report import read_rows
-    from radlite.routing.router import learn
+    """Choose for each task the model that did best on validation data, or a smaller one that is not told apart from it.
 
-    rows = [row for path in results for row in read_rows(path) if row["stage"] != "baseline"]
-    router = learn(rows)
-    router.save(out)
-    for task, choice in router.choices.items():
-        typer.echo(f"{task}: {choice.model} ({choice.metric} {choice.value:.2f}, n={choice.n})")
+    In tasks with labels it also fits how sure each model may be taken to be.
+    """
+    from radlite.evaluation import choosing
+    from radlite.evaluation.run import runs
+    from radlite.routing.router import SPLIT
+
+    found = [run for folder in results for run in runs(folder)]
+    learned = choosing.learn([choosing.Candidate(one.name, one.size, one.answered) for one in found
+                              if one.split == SPLIT or one.folder in results], risk)  # fmt: skip
+    learned.save(out)
+    for task, choice in learned.choices.items():
+        line = f"{task}: {choice.model} ({choice.metric} {choice.value:.2f}, n={choice.n}; {choice.why})"
+        if choice.calibration.n:
+            line += f", temperature {choice.calibration.temperature:.2f}"
+        if choice.calibration.threshold:
+            line += f", answers below {choice.calibration.threshold:.2f} withheld"
+        typer.echo(line)
 
 
 @app.command()

@@ -63,17 +63,18 @@ def read(
     if not model and not adapter:
         print("radlite: using the tiny demonstration model; its answers are not fit for any use.", file=sys.stderr)
         model = [asking.demonstration()]
-    shares = asking.shares(model or [], router, [name for name, _ in questions], any_model, adapter)
+    shares = asking.shares(model or [], router, questions, any_model, adapter)
     tell_cost(adapter)
     begun, readings = time.perf_counter(), {}
-    for path, numbers in shares.items():  # one model after the other: each reads the report once
+    for path, share in shares.items():  # one model after the other: each reads the report once
         opened = open_model(path, context, threads, engine, told=_told, adapter=adapter)
         with contextlib.closing(opened):
-            reader = asking.reader(opened, seconds or math.inf, put)
-            for at, reading in reader.readings([questions[number] for number in numbers]):
-                readings[numbers[at]] = demand_fit(reading)
+            reader = asking.reader(opened, seconds or math.inf, put, share.calibration)
+            for at, reading in reader.readings([questions[number] for number in share.numbers]):
+                number = share.numbers[at]
+                readings[number] = demand_fit(reading)
                 if not as_json:
-                    _show(asked[numbers[at]], reading, alone=len(asked) == 1)
+                    _show(asked[number], reading, alone=len(asked) == 1)
     whole = [readings[number] for number in range(len(asked))]
     if as_json:
         print_json(asdict(whole[0]) if len(whole) == 1 else [asdict(reading) for reading in whole])
@@ -102,7 +103,10 @@ def _asked(names: str, given: dict[str, str]) -> list[Any]:
 
 def _show(task: Any, reading: Any, alone: bool) -> None:
     """Print one answer: by itself, with what is wrong on stderr, or as a part of a page."""
-    unreadable = f"the model's answer is unreadable ({reading.stop_reason}); --json shows it"
+    if reading.status == "abstained":
+        unreadable = f"the model is not sure enough to answer: {reading.warnings[-1]}"
+    else:
+        unreadable = f"the model's answer is unreadable ({reading.stop_reason}); --json shows it"
     if alone:
         if reading.answer is not None:
             typer.echo(task.render(reading.answer))

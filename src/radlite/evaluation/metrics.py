@@ -291,11 +291,3 @@ def _ordinal(task: Task, items: Sequence[Answered]) -> dict[str, Measure]:
         "kappa": Measure(tuple(places), kappa, floor=-1.0),
         "rank_error": Measure(tuple(places), error, ceiling=most),
     }
-
-
-def routed(rows: Iterable[Row], model_for: Callable[[str], str]) -> list[Row]:
-    """The rows of a router: for each task those of the model it sends the task to. Give rows of one stage.
-
-    A router sends all items of a task to one model, so that its result is that model's result.
-    """
-    return [{**row, "model": "router", "stage": "ensemble"} for row in rows if row["model"] == model_for(row["task"])]

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -33,13 +33,19 @@ _BLOCK = 64
 
 
 def evaluate(
-    reader: Reader, examples: Sequence[Example], out: Path, identity: str = "", progress: Progress | None = None
+    reader: Reader,
+    examples: Sequence[Example],
+    out: Path,
+    identity: str = "",
+    progress: Progress | None = None,
+    name: str = "",
+    size: int = 0,
 ) -> list[Answered]:
     """Ask `reader` all `examples` and judge the answers, one line each in `out/{task}.jsonl`, as they come.
 
     Files that are there already are continued: a last line cut short is dropped, and what results is what a run
-    without interruption gives, but for the seconds. `identity` is a digest of the model's weights. Report text is not
-    written; the model's own text is.
+    without interruption gives, but for the seconds. `identity` is a digest of the model's weights, `name` what a router
+    calls it, `size` its bytes. Report text is not written; the model's own text is.
 
     Raises `UserError` if a file is of another evaluation (model, shots, prompt or items), if a solved example is
     among the items, if another process writes to `out`, or if the files cannot be written.
@@ -53,7 +59,8 @@ def evaluate(
     with exclusive(out):
         for task, items in groups.items():
             bar = progress.add_task(f"{reader.model.name} {task}", total=len(items)) if progress else None
-            for answer in _continued(reader, items, out / f"{task}.jsonl", identity):
+            header = _header(reader, items, identity=identity, name=name or reader.model.name, bytes=size)
+            for answer in _continued(reader, items, out / f"{task}.jsonl", header):
                 answered.append(answer)
                 if progress and bar is not None:
                     progress.advance(bar)
@@ -76,8 +83,8 @@ def _check(reader: Reader, task: str, items: Sequence[Example]) -> None:
             raise UserError(f"The solved example {shot.id} of {task} is among the items evaluated; choose others.")
 
 
-def _continued(reader: Reader, items: Sequence[Example], path: Path, identity: str) -> Iterator[Answered]:
-    done = _opened(path, _header(reader, items, identity), items)
+def _continued(reader: Reader, items: Sequence[Example], path: Path, header: dict[str, Any]) -> Iterator[Answered]:
+    done = _opened(path, header, items)
     yield from done
     if len(done) == len(items):
         return
@@ -92,7 +99,7 @@ def _continued(reader: Reader, items: Sequence[Example], path: Path, identity: s
                     yield answer
 
 
-def _header(reader: Reader, items: Sequence[Example], identity: str) -> dict[str, Any]:
+def _header(reader: Reader, items: Sequence[Example], **model: Any) -> dict[str, Any]:
     """First line of an answer file: what the answers depend on."""
     task = reader.prompts.asked(named(items[0].task))
     prompt = reader.prompt(task, items[0].inputs)
@@ -100,7 +107,7 @@ def _header(reader: Reader, items: Sequence[Example], identity: str) -> dict[str
         "kind": "answers",
         "task": task.name,
         "model": reader.model.name,
-        "identity": identity,
+        **model,
         "context_tokens": reader.model.context_tokens,
         "style": reader.style,
         "prompts": reader.prompts.hash,
@@ -138,30 +145,51 @@ def _opened(path: Path, header: dict[str, Any], items: Sequence[Example]) -> lis
     return done
 
 
-def answers(folder: Path) -> tuple[list[Answered], dict[str, str]]:
-    """What an evaluation left in `folder`, one file a task: its answers, and for each task a digest of the items.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one model answered in one evaluation."""
 
-    Raises `UserError` if there are none, or if an evaluation was not finished.
+    folder: Path
+    name: str
+    """What a router calls the model."""
+    size: int
+    """Bytes of its weights, 0 where unknown."""
+    answered: tuple[Answered, ...]
+    data: Mapping[str, str]
+    """Task to a digest of its items."""
+
+    @property
+    def split(self) -> str:
+        return self.answered[0].split
+
+
+def runs(folder: Path) -> list[Run]:
+    """The runs of an evaluation's `--out`, or the one whose folder this is.
+
+    Raises `UserError` if there is none, or if one was not finished.
     """
-    found: list[Answered] = []
+    places = sorted({path.parent for path in (*folder.glob("*.jsonl"), *folder.glob("*/*.jsonl"))})
+    if not places:
+        raise UserError(f"{folder} holds no answers; make some with radlite evaluate.")
+    return [_run(place) for place in places]
+
+
+def _run(folder: Path) -> Run:
+    answered: list[Answered] = []
     data: dict[str, str] = {}
     for path in sorted(folder.glob("*.jsonl")):
         content = path.read_bytes()
         try:
             header = json.loads(content.partition(b"\n")[0])
-            task, items, digest = header["task"], header["items"], header["data"]
+            task, items, digest, name, size = (header[key] for key in ("task", "items", "data", "name", "bytes"))
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is no file of answers; make it with radlite evaluate.") from error
         done = list(_parsed(path, content[: content.rfind(b"\n") + 1]))
-        if len(done) != items:
+        if not done or len(done) != items:
             raise UserError(f"{path} holds {len(done)} answers to {items} items; run the same radlite evaluate again.")
-        found += done
+        answered += done
         data[task] = digest
-    if not found:
-        inside = sorted(path.parent.name for path in folder.glob("*/*.jsonl")) if folder.is_dir() else []
-        there = f"; it has folders with answers: {', '.join(dict.fromkeys(inside))}" if inside else ""
-        raise UserError(f"{folder} holds no answers of radlite evaluate{there}.")
-    return found, data
+    return Run(folder, name, size, tuple(answered), data)
 
 
 def _difference(whole: bytes, header: dict[str, Any]) -> str:
@@ -201,7 +229,11 @@ class Opened:
     stage: Stage
     style: Style
     identity: str
+    size: int = 0
+    """Bytes of its weights, where they are known."""
     constrain: bool = True
+    probabilities: bool = False
+    """Whether it is asked how likely each label is: of the files that are read with later."""
 
 
 def open_model(place: str, send_to: str = "") -> Opened:
@@ -239,7 +271,10 @@ def _open_gguf(path: Path, adapter: Path | None = None) -> Opened:
     exact = (gguf.read(path).manifest or {}).get("quantization") in ("F32", "F16", "BF16")
     stage: Stage = "base" if not base else "tuned" if exact else "quantized"
     identity = text_hash([sha256(path), sha256(adapter)]) if adapter else sha256(path)
-    return Opened(model, base or model.name, stage, "cue" if base else "instruction", identity)
+    size = sum(one.stat().st_size for one in (path, adapter) if one)
+    return Opened(
+        model, base or model.name, stage, "cue" if base else "instruction", identity, size, probabilities=True
+    )
 
 
 def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:
@@ -248,8 +283,12 @@ def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:
     base = manifest.tuned_base(made)
     model, identity = hf.open_model(folder), weights_hash(folder)
     if base:
-        return Opened(model, base, "tuned", "cue", identity)
-    return Opened(model, folder.resolve().name, "base", "instruction", identity)
+        return Opened(model, base, "tuned", "cue", identity, _bytes(folder))
+    return Opened(model, folder.resolve().name, "base", "instruction", identity, _bytes(folder))
+
+
+def _bytes(*folders: Path) -> int:
+    return sum(path.stat().st_size for folder in folders for path in folder.glob("*.safetensors"))
 
 
 def _open_adapter(base: str, adapter: Path) -> Opened:
@@ -265,7 +304,8 @@ def _open_adapter(base: str, adapter: Path) -> Opened:
         ) from error
     demand_base(made, adapter, folder)
     identity = text_hash([weights_hash(folder), weights_hash(adapter)])
-    return Opened(hf.open_model(folder, adapter), folder.resolve().name, "tuned", "cue", identity)
+    model = hf.open_model(folder, adapter)
+    return Opened(model, folder.resolve().name, "tuned", "cue", identity, _bytes(folder, adapter))
 
 
 def evaluate_models(
@@ -299,10 +339,10 @@ def evaluate_models(
                 asked = " ".join(filter(None, ("" if put.order == OURS.order else put.order, one.asked)))
                 parts = (re.sub(r"[/:]", "_", opened.model.name), opened.stage, one.count, *asked.split())
                 reader = Reader(
-                    opened.model, opened.style, pool, opened.constrain, probabilities=False, prompts=put,
+                    opened.model, opened.style, pool, opened.constrain, probabilities=opened.probabilities, prompts=put,
                     choose=one.chooser(),
                 )  # fmt: skip
                 folder = out / "-".join(map(str, (*parts, items[0].split)))
-                answered = evaluate(reader, items, folder, opened.identity, progress)
+                answered = evaluate(reader, items, folder, opened.identity, progress, name, opened.size)
                 found += rows(answered, name, opened.stage, one.count, asked)
     return found

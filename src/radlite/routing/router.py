@@ -1,11 +1,10 @@
-"""The router: for each task the model that did best on validation data."""
+"""The router: for each task the model that did best on validation data, and how its probabilities are put right."""
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from radlite import manifest
 from radlite.errors import UserError
@@ -44,7 +43,7 @@ def tempered(probabilities: Mapping[str, float], labels: int, temperature: float
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The model chosen for a task, its primary metric with interval and n, and the next best model, if any."""
+    """The model chosen for a task, or for a RADS system, with its primary metric on validation data."""
 
     model: str
     metric: str
@@ -52,22 +51,24 @@ class Choice:
     low: float
     high: float
     n: int
-    runner_up: str | None
-    runner_up_value: float | None
+    why: str
+    """Why this one: what the paired test says of it and the next best."""
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """Sends each task to one model. `choices` maps task to choice."""
+    """Sends each task to one model. `choices` has a task's name as key, or `rads_assignment/LI-RADS` for one system."""
 
     choices: Mapping[str, Choice]
 
-    def model_for(self, task: str) -> str:
-        """Name of the model for `task`; `UserError` if the task is unknown or was not in the validation results."""
+    def choice_for(self, task: str, system: str | None = None) -> Choice:
+        """The choice for `task`; `UserError` if the task is unknown or was not in the validation results."""
         name = named(task).name
-        if name not in self.choices:
+        found = self.choices.get(f"{name}/{system}") or self.choices.get(name)
+        if not found:
             raise UserError(f"The router knows no model for {name}; learn it from validation results with this task.")
-        return self.choices[name].model
+        return found
 
     def save(self, path: Path) -> None:
         """Write the router as JSON, atomically."""
@@ -90,41 +91,8 @@ class Router:
             raise UserError(
                 f"The router file {path} is broken at {place}; make it again with radlite route."
             ) from error
-        return cls({named(task).name: choice for task, choice in choices.items()})
-
-
-def learn(rows: Iterable[Mapping[str, Any]]) -> Router:
-    """For each task the model with the highest primary metric over all items; on a tie the one that comes first.
-
-    `rows` are result rows (as in `summary.json`) of one stage, so give the smaller model first. Raises `UserError` if
-    one of them is not from the validation split, if a model has two results for a task, or if models were validated
-    on different numbers of items.
-    """
-    candidates: dict[str, list[Choice]] = {}
-    for row in rows:
-        if row["split"] != SPLIT:
-            raise UserError(
-                f"A result of {row['model']} in {row['task']} is from the {row['split']} split; "
-                f"a router is learned from {SPLIT} results only."
-            )
-        if row["slice"] == "all" and row["metric"] == named(row["task"]).metric:
-            candidates.setdefault(row["task"], []).append(_candidate(row))
-    if not candidates:
-        raise UserError("There are no validation results to learn a router from; run radlite evaluate first.")
-    return Router({task: _best(task, listed) for task, listed in candidates.items()})
-
-
-def _candidate(row: Mapping[str, Any]) -> Choice:
-    measured = {key: row[key] for key in ("model", "metric", "value", "low", "high", "n")}
-    return Choice(**measured, runner_up=None, runner_up_value=None)
-
-
-def _best(task: str, candidates: list[Choice]) -> Choice:
-    if len({choice.model for choice in candidates}) < len(candidates):
-        raise UserError(f"A model has two validation results in {task}; give results of one stage and number of shots.")
-    if len({choice.n for choice in candidates}) > 1:
-        raise UserError(f"The models were validated on different numbers of items in {task}; evaluate them alike.")
-    best, *others = sorted(candidates, key=lambda choice: -choice.value)
-    if not others:
-        return best
-    return dataclasses.replace(best, runner_up=others[0].model, runner_up_value=others[0].value)
+        for key, choice in choices.items():
+            named(key.partition("/")[0])
+            if not choice.calibration.temperature > 0:
+                raise UserError(f"The router file {path} is broken at {key}.calibration; make it again.")
+        return cls(choices)

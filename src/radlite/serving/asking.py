@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from radlite.errors import UserError
 from radlite.manifest import tuned_base, tuned_wording
 from radlite.reader import Reader
 from radlite.routing.detection import detect
-from radlite.routing.router import Router
+from radlite.routing.router import Calibration, Router
 from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf
 from radlite.tasks import TASKS
 from radlite.tasks.prompting import OURS, Prompts
+from radlite.tasks.rads import RADS
 from radlite.tasks.task import Style
 
 
@@ -50,12 +52,17 @@ def tuning(path: Path, adapter: Path | None, any_model: bool) -> Mapping[str, An
     return headers[-1].manifest or {}
 
 
-def reader(model: Any, seconds: float = math.inf, prompts: Prompts = OURS) -> Reader:
+def reader(
+    model: Any,
+    seconds: float = math.inf,
+    prompts: Prompts = OURS,
+    calibration: Mapping[str, Calibration] | None = None,
+) -> Reader:
     """Ask a model of a GGUF file as it, or the adapter over it, was tuned: by cue if radlite did, else by instruction
     or a user's `prompts`."""
     made = model.manifest or {}
     style: Style = "cue" if tuned_base(made) else "instruction"
-    return Reader(model, style, tuned=tuned_wording(made), seconds=seconds, prompts=prompts)
+    return Reader(model, style, tuned=tuned_wording(made), seconds=seconds, prompts=prompts, calibration=calibration)
 
 
 def possible(given: Sequence[str]) -> tuple[str, ...]:
@@ -69,10 +76,22 @@ def fitting(given: Mapping[str, str]) -> tuple[str, ...]:
     return (*detect(given["report"]).tasks, *(task for task, text in also if given.get(text, "").strip()))
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one model answers of several questions: their numbers, and by task how its probabilities are put right."""
+
+    numbers: list[int] = field(default_factory=list)
+    calibration: dict[str, Calibration] = field(default_factory=dict)
+
+
 def shares(
-    models: Sequence[Path], router: Path | None, tasks: Sequence[str], any_model: bool, adapter: Path | None = None
-) -> dict[Path, list[int]]:
-    """Which of `tasks`, by number, each GGUF file answers: all of them the only one, else as the router file says.
+    models: Sequence[Path],
+    router: Path | None,
+    questions: Sequence[tuple[str, Mapping[str, str]]],
+    any_model: bool,
+    adapter: Path | None = None,
+) -> dict[Path, Share]:
+    """Which of the questions about one report each GGUF file answers: all the only one, else as the router file says.
 
     A router names a model by its base if radlite tuned it, or the adapter over it, else by its file. Raises `UserError`
     as `tuning` does, if a file is missing, or if there are several without a router, or with an adapter.
@@ -87,12 +106,16 @@ def shares(
     if router is None:
         if len(models) > 1:
             raise UserError("Several models need a router that says which answers what; make one with radlite route.")
-        return {models[0]: list(range(len(tasks)))}
-    found: dict[Path, list[int]] = {}
+        return {models[0]: Share(list(range(len(questions))))}
+    found: dict[Path, Share] = {}
     chosen = Router.load(router)
-    for number, task in enumerate(tasks):
-        name = chosen.model_for(task)
-        if name not in names:
-            raise UserError(f"The router sends {task} to {name}, which is not among the models; add it with --model.")
-        found.setdefault(names[name], []).append(number)
+    for number, (task, inputs) in enumerate(questions):
+        choice = chosen.choice_for(task, detect(inputs["report"]).system if task == RADS.name else None)
+        if choice.model not in names:
+            raise UserError(
+                f"The router sends {task} to {choice.model}, which is not among the models; add it with --model."
+            )
+        share = found.setdefault(names[choice.model], Share())
+        share.numbers.append(number)
+        share.calibration[task] = choice.calibration
     return found
