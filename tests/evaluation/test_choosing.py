@@ -10,7 +10,7 @@ from radlite.cli import app
 from radlite.errors import UserError
 from radlite.evaluation.choosing import Candidate, learn, noise, routed
 from radlite.evaluation.ensembles import agreed, averaged, consensus
-from radlite.evaluation.metrics import Answered, grade, rows
+from radlite.evaluation.metrics import Answered, Setup, grade, rows
 from radlite.evaluation.run import evaluate
 from radlite.reader import Reader
 from radlite.routing.router import Router
@@ -78,8 +78,10 @@ def test_a_system_gets_a_model_of_its_own_only_where_that_is_better_beyond_chanc
     assert router.choice_for("rads_assignment", "TI-RADS").model == "one"
     assert router.choice_for("rads_assignment", "LI-RADS").model == "two"
     assert [answer.label == answer.truth for answer in routed([one, two], router)] == [True] * 80
-    few = [Candidate(c.name, c.size, assigned(r, 20)) for c, r in zip(
-        (one, two), ({"TI-RADS": True, "LI-RADS": False}, {"TI-RADS": False, "LI-RADS": True}), strict=True)]  # fmt: skip
+    few = [
+        Candidate("one", 1, assigned({"TI-RADS": True, "LI-RADS": False}, 20)),
+        Candidate("two", 2, assigned({"TI-RADS": False, "LI-RADS": True}, 20)),
+    ]
     assert set(learn(few).choices) == {"rads_assignment"}
 
 
@@ -140,7 +142,7 @@ def test_the_command_learns_from_the_validation_runs_of_a_folder(tmp_path: Path)
         items = [item("m_staging", number, "M0", split) for number in range(40)]
         for name, text in (("good", "M0"), ("bad", "M1")):
             model = ScriptedModel(lambda _, text=text: text, name=name)  # type: ignore[misc]
-            evaluate(Reader(model), items, tmp_path / "out" / f"{name}-{split}", name=name, size=5)
+            evaluate(Reader(model), items, tmp_path / "out" / f"{name}-{split}", setup=Setup(name))
     run = CliRunner()
     done = run.invoke(
         app, ["route", str(tmp_path / "out"), "--out", str(tmp_path / "router.json")], catch_exceptions=False

@@ -13,8 +13,8 @@ from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.errors import UserError
 from radlite.evaluation import selection
-from radlite.evaluation.metrics import Row, rows
-from radlite.evaluation.run import evaluate, evaluate_models, open_model
+from radlite.evaluation.metrics import Row, rows, rows_of
+from radlite.evaluation.run import Run, evaluate, evaluate_models, open_model
 from radlite.evaluation.selection import Shots
 from radlite.reader import Reader
 from radlite.runtime.scripted import ScriptedModel
@@ -226,7 +226,11 @@ def evaluated(
 ) -> list[Row]:
     asked = selection.sample([row for task in tasks for row in corpus.read(data, task, "test")], limit)
     known = [row for task in tasks for row in corpus.read(data, task, "train")]
-    return evaluate_models(places, asked, out, known, [Shots(shots)])
+    return results(evaluate_models(places, asked, out, known, [Shots(shots)]))
+
+
+def results(runs: list[Run]) -> list[Row]:
+    return [row for run in runs for row in rows_of(run.answered, run.setup)]
 
 
 def test_a_model_folder_is_evaluated_without_and_with_solved_examples(base: Path, data: Path, tmp_path: Path) -> None:
@@ -243,7 +247,7 @@ def test_every_way_of_asking_has_its_own_rows_and_answers(base: Path, data: Path
     asked = corpus.read(data, "m_staging", "test")
     known = list(corpus.read(data, "m_staging", "train"))
     ways = [Shots.read(text) for text in ("0", "2", "nearest:2", "random:2")]
-    found = evaluate_models([str(base)], list(asked)[:4], tmp_path, known, ways, [OURS, Prompts("task-first")])
+    found = results(evaluate_models([str(base)], list(asked)[:4], tmp_path, known, ways, [OURS, Prompts("task-first")]))
     told = {(row["shots"], row["asked"]) for row in found}
     assert told == {
         (0, ""), (2, ""), (2, "nearest"), (2, "random"),

@@ -13,6 +13,7 @@ import pytest
 import xllamacpp
 
 from radlite.errors import UserError
+from radlite.evaluation.metrics import rows_of
 from radlite.evaluation.run import evaluate_models
 from radlite.reader import Reader
 from radlite.runtime import remote
@@ -85,13 +86,15 @@ def test_a_real_server_is_evaluated_as_any_model_is(
     monkeypatch.setenv("OPENAI_API_KEY", "a key")
     items = [item("m_staging", number, "M0", inputs={"report": f"{number}. {REPORT}"}) for number in range(12)]
     items.append(item("m_staging", 99, "M0", inputs={"report": REPORT * 400}))
-    found = evaluate_models([f"openai:{served}#team/tiny"], items, tmp_path)
+    [run] = evaluate_models([f"openai:{served}#team/tiny"], items, tmp_path)
+    found = rows_of(run.answered, run.setup)
     [lost] = [row for row in found if (row["metric"], row["slice"]) == ("too_long", "all")]
     assert (lost["model"], lost["n"], round(lost["value"] * lost["n"])) == ("team/tiny", 13, 1)
     [path] = tmp_path.glob("team_tiny-base-0-test/m_staging.jsonl")
     first = path.read_bytes()
     assert b"Example" not in first.split(b"\n")[0]
-    assert found == evaluate_models([f"openai:{served}#team/tiny"], items, tmp_path)  # nothing is asked again
+    [again] = evaluate_models([f"openai:{served}#team/tiny"], items, tmp_path)
+    assert again.answered == run.answered  # nothing is asked again
     assert path.read_bytes() == first
 
 

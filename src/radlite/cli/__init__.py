@@ -153,6 +153,7 @@ def evaluate(
 
     from radlite.data.corpus import read
     from radlite.evaluation import baselines, report, selection
+    from radlite.evaluation.metrics import rows_of
     from radlite.evaluation.run import evaluate_models, progress
     from radlite.tasks import named
     from radlite.tasks.prompting import chosen
@@ -164,7 +165,8 @@ def evaluate(
     known = [row for task in dict.fromkeys(item.task for item in items) for row in read(corpus, task, "train")]
     found = baselines.rows_of_all(known, items)
     with progress(Console(stderr=True)) as bar:
-        found += evaluate_models(models, items, out, known, ways, puts, bar, send_to)
+        runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to)
+    found += [row for run in runs for row in rows_of(run.answered, run.setup)]
     metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
     made = {"corpus": str(corpus), "split": split, "limit": limit, "prompts": [put.hash for put in puts]}
     report.write_summary(out, found, made, metrics)
@@ -227,8 +229,8 @@ def route(
     from radlite.routing.router import SPLIT
 
     found = [run for folder in results for run in runs(folder)]
-    learned = choosing.learn([choosing.Candidate(one.name, one.size, one.answered) for one in found
-                              if one.split == SPLIT or one.folder in results], risk)  # fmt: skip
+    wanted = [run for run in found if run.split == SPLIT or run.folder in results]
+    learned = choosing.learn([choosing.Candidate(run.setup.name, run.setup.size, run.answered) for run in wanted], risk)
     learned.save(out)
     for task, choice in learned.choices.items():
         line = f"{task}: {choice.model} ({choice.metric} {choice.value:.2f}, n={choice.n}; {choice.why})"

@@ -1,19 +1,15 @@
 """A corpus in pictures: one HTML page that needs nothing besides itself, and a PNG of each picture for papers."""
 
 import functools
-import html
 import math
-import re
-import urllib.parse
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-from radlite.data import corpus, pictures
-from radlite.data.pictures import INK
+from radlite.data import corpus, pages, pictures
+from radlite.data.pages import Picture
 from radlite.data.split import SPLITS
 from radlite.errors import UserError
 from radlite.files import atomic
@@ -38,16 +34,6 @@ class Counts:
     tiers: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True)
-class _Picture:
-    name: str
-    heading: str
-    caption: str
-    figure: Any
-    head: tuple[str, ...]
-    table: Sequence[Sequence[str | int]]
-
-
 def write(
     folder: Path, out: Path, weights: Mapping[str, float], tokens: Callable[[str], int] | None = None
 ) -> list[Path]:
@@ -69,7 +55,7 @@ def write(
         for picture in _pictures(counts, made, weights, "tokens" if tokens else "words"):
             png = out.with_name(f"{out.stem}-{picture.name}.png")
             files[png] = pictures.saved(picture.figure, "png")
-            sections.append(_section(picture, png.name, pictures.saved(picture.figure, "svg")))
+            sections.append(pages.section(picture, pictures.saved(picture.figure, "svg"), png.name))
     page = _page(folder.absolute().name, made, counts, sections)
     files[out] = page.encode()
     if strange := [path for path in files if path.exists() and not path.is_file()]:
@@ -99,15 +85,15 @@ def count(examples: Iterable[Example], tokens: Callable[[str], int] | None = Non
 @functools.lru_cache(1 << 12)
 def _label(name: str, answer: str) -> str | None:
     task = named(name)
-    if task.group:
-        return task.group(task.read(answer))
-    return task.label(task.read(answer)) if task.labels else None
+    if not task.labels:
+        return None
+    return (task.group or task.label)(task.read(answer))
 
 
 # Pictures
 
 
-def _pictures(counts: Counts, made: Mapping[str, Any], weights: Mapping[str, float], unit: str) -> Iterable[_Picture]:
+def _pictures(counts: Counts, made: Mapping[str, Any], weights: Mapping[str, float], unit: str) -> Iterable[Picture]:
     yield _overview(counts, weights)
     yield _lengths(counts, unit)
     yield _splits(counts)
@@ -117,7 +103,7 @@ def _pictures(counts: Counts, made: Mapping[str, Any], weights: Mapping[str, flo
         yield _labels(counts)
 
 
-def _overview(counts: Counts, weights: Mapping[str, float]) -> _Picture:
+def _overview(counts: Counts, weights: Mapping[str, float]) -> Picture:
     tasks = sorted(counts.rows, key=lambda task: (-counts.rows[task]["train"], task))
     rows = [counts.rows[task]["train"] for task in tasks]
     shown = [weights.get(task, 1.0) * number for task, number in zip(tasks, rows, strict=True)]
@@ -142,7 +128,7 @@ def _overview(counts: Counts, weights: Mapping[str, float]) -> _Picture:
         right = figure.add_subplot(grid[1, 1])
         pictures.bars(right, list(systems), {"rows": list(systems.values())}, _percent(systems), lines=below)
         right.set_title(f"RADS systems (n = {systems.total():,})", loc="left")
-    return _Picture(
+    return Picture(
         "overview",
         "Overview",
         "Training rows of each task, and how many of them an epoch shows (rows × weight); rows by split"
@@ -158,7 +144,7 @@ def _overview(counts: Counts, weights: Mapping[str, float]) -> _Picture:
     )  # fmt: skip
 
 
-def _lengths(counts: Counts, unit: str) -> _Picture:
+def _lengths(counts: Counts, unit: str) -> Picture:
     from matplotlib.ticker import NullFormatter
 
     tasks = sorted(counts.lengths)
@@ -189,7 +175,7 @@ def _lengths(counts: Counts, unit: str) -> _Picture:
     figure.supxlabel(f"{unit} of a row's inputs (logarithmic)", size="medium")
     figure.supylabel("rows", size="medium")
     quantiles = (0, 0.5, 0.95, 0.99, 1)
-    return _Picture(
+    return Picture(
         "lengths",
         "Lengths",
         f"How many rows of each task have inputs of so many {unit}; the broken line is the median.",
@@ -202,7 +188,7 @@ def _lengths(counts: Counts, unit: str) -> _Picture:
     )
 
 
-def _splits(counts: Counts) -> _Picture:
+def _splits(counts: Counts) -> Picture:
     tasks = sorted(counts.rows)
     total = sum(by.total() for by in counts.rows.values())
     figure = pictures.figure(0.26 * len(tasks) + 0.9, f"Rows by task and split (n = {total:,})")
@@ -212,7 +198,7 @@ def _splits(counts: Counts) -> _Picture:
         {split: [counts.rows[task][split] for task in tasks] for split in SPLITS},
         [" / ".join(f"{counts.rows[task][split]:,}" for split in SPLITS) for task in tasks],
     )
-    return _Picture(
+    return Picture(
         "splits",
         "Splits",
         f"Rows of each task in the splits; the numbers are {' / '.join(SPLITS)}.",
@@ -222,7 +208,7 @@ def _splits(counts: Counts) -> _Picture:
     )
 
 
-def _taken_out(counts: Counts, made: Mapping[str, Any]) -> _Picture:
+def _taken_out(counts: Counts, made: Mapping[str, Any]) -> Picture:
     reasons = _reasons(made)
     sources = list(dict.fromkeys([*made.get("sources", {}), *(source for source, _, _ in reasons), *counts.sources]))
     kinds = list(dict.fromkeys(["not used", "malformed", *made.get("removed", {})]))
@@ -246,7 +232,7 @@ def _taken_out(counts: Counts, made: Mapping[str, Any]) -> _Picture:
         series,
         [f"{sum(rows[at] for rows in series.values()):,}" for at in range(len(order))],
     )
-    return _Picture(
+    return Picture(
         "removed",
         "What was taken out",
         "Rows of each source that are not in the corpus: not used for a reason of its adapter, malformed, or removed "
@@ -272,10 +258,10 @@ def _reasons(made: Mapping[str, Any]) -> Counter[tuple[str, str, str]]:
     return found
 
 
-def _shares(counts: Counts) -> _Picture:
+def _shares(counts: Counts) -> Picture:
     parts = {"Licences": _most(counts.licences), "Tiers": _most(counts.tiers)}
     figure = _stacked_panels(f"Licences and tiers of the rows (n = {counts.tiers.total():,})", parts)
-    return _Picture(
+    return Picture(
         "licences",
         "Licences and tiers",
         "Shares of the rows by the licence of their source, and by who answered them: experts (gold), programs "
@@ -286,11 +272,11 @@ def _shares(counts: Counts) -> _Picture:
     )
 
 
-def _labels(counts: Counts) -> _Picture:
+def _labels(counts: Counts) -> Picture:
     parts = {task: _most(counts.labels[task]) for task in sorted(counts.labels)}
     total = sum(part.total() for part in parts.values())
     figure = _stacked_panels(f"Labels of the tasks that have them (n = {total:,} rows)", parts)
-    return _Picture(
+    return Picture(
         "labels",
         "Labels",
         "How often each answer is the true one, in all splits; RADS assignment by system.",
@@ -373,23 +359,6 @@ def _number(value: float) -> str:
 
 # The page
 
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1a1a1a;--ground:#fff;--line:#c4c4c4;--link:#0b57a4}
-@media(prefers-color-scheme:dark){:root{--ink:#ececec;--ground:#16181b;--line:#4a4d52;--link:#8ec5ff}}
-body{margin:0 auto;padding:1rem;max-width:54rem;background:var(--ground);color:var(--ink);
-font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin:2rem 0 .25rem}a{color:var(--link)}
-figure{margin:0}.wide{overflow-x:auto}.wide:focus-visible{outline:2px solid var(--link)}
-svg{display:block;width:100%;min-width:30rem;height:auto}svg *{stroke-linejoin:round;stroke-linecap:butt}
-figcaption{margin:.25rem 0 .5rem}
-table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
-th,td{min-width:6rem;padding:.2rem .6rem .2rem 0;text-align:left;vertical-align:top;
-border-bottom:1px solid var(--line)}
-.number{text-align:right}summary{cursor:pointer}
-@media print{:root{--ink:#000;--ground:#fff}body{max-width:none;padding:0}.wide{overflow:visible}svg{min-width:0}
-figure,tr{break-inside:avoid}h2,summary{break-after:avoid}.screen{display:none}details::details-content{content-visibility:visible}}
-"""
-
 
 def _page(name: str, made: Mapping[str, Any], counts: Counts, sections: Sequence[str]) -> str:
     rows = counts.tiers.total()
@@ -402,96 +371,12 @@ def _page(name: str, made: Mapping[str, Any], counts: Counts, sections: Sequence
         )
         for source in dict.fromkeys([*sources, *sorted(counts.sources)])
     ]
-    created = f"; built: {_text(str(made.get('created', ''))[:10])}" if made.get("created") else ""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Corpus {_text(name)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>Corpus {_text(name)}</h1>
-<p>Rows: {rows:,}; tasks: {len(counts.rows)}; sources: {len(counts.sources)}; data:
-{_text(str(made.get("data", "")))}{created}. Counts only: no text of reports is on this page.</p>
-<section>
+    created = f"; built: {pages.text(str(made.get('created', ''))[:10])}" if made.get("created") else ""
+    lead = f"""<p>Rows: {rows:,}; tasks: {len(counts.rows)}; sources: {len(counts.sources)}; data:
+{pages.text(str(made.get("data", "")))}{created}. Counts only: no text of reports is on this page.</p>"""
+    body = f"""<section>
 <h2>Sources</h2>
-{_table(("Source", "Title", "Licence", "Access", "Tier", "Rows in the corpus"), facts, "Sources")}
+{pages.table(("Source", "Title", "Licence", "Access", "Tier", "Rows in the corpus"), facts, "Sources")}
 </section>
-{"".join(sections)}</body>
-</html>
-"""
-
-
-def _section(picture: _Picture, png: str, svg: bytes) -> str:
-    return f"""<section>
-<h2>{_text(picture.heading)}</h2>
-<figure>
-<div class="wide" tabindex="0" role="group" aria-label="{_text(picture.heading)}, picture">
-{_inline(svg, picture)}
-</div>
-<figcaption>{_text(picture.caption)}
-<a class="screen" href="{_text(urllib.parse.quote(png))}">PNG</a></figcaption>
-</figure>
-<details>
-<summary>The numbers as a table</summary>
-{_table(picture.head, picture.table, f"{picture.heading}, table")}
-</details>
-</section>
-"""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str | int]], what: str) -> str:
-    columns = [[row[at] for row in rows] for at in range(len(head))]
-    numbers = [any(column) and all(map(_is_number, column)) for column in columns]
-    names = "".join(
-        f'<th scope="col"{_align(number)}>{_text(name)}</th>' for name, number in zip(head, numbers, strict=True)
-    )
-    cells = "\n".join(
-        "<tr>" + "".join(f"<td{_align(_is_number(value))}>{_said(value)}</td>" for value in row) + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="wide" tabindex="0" role="group" aria-label="{_text(what)}"><table>\n'
-        f"<thead><tr>{names}</tr></thead>\n<tbody>\n{cells}\n</tbody></table></div>"
-    )
-
-
-def _is_number(value: str | int) -> bool:
-    return isinstance(value, int) or re.fullmatch(r"(?:[0-9,.]+(?: %)?)?", value) is not None
-
-
-def _align(number: bool) -> str:
-    return ' class="number"' if number else ""
-
-
-def _said(value: str | int) -> str:
-    return f"{value:,}" if isinstance(value, int) else _text(value)
-
-
-def _text(text: str) -> str:
-    return html.escape(pictures.plain(text))
-
-
-def _inline(svg: bytes, picture: _Picture) -> str:
-    """matplotlib's SVG as a part of the page: own ids, colours of the scheme, nothing that names another place."""
-    root = ElementTree.fromstring(svg)
-    for element in root.iter():
-        for child in list(element):
-            if child.tag.rpartition("}")[2] in ("metadata", "style"):
-                element.remove(child)
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        for key, value in list(element.attrib.items()):
-            del element.attrib[key]
-            name = key.rpartition("}")[2]
-            if name in ("id", "href"):
-                value = re.sub("^#?", lambda sign: f"{sign[0]}{picture.name}-", value)
-            element.set(name, value.replace("url(#", f"url(#{picture.name}-").replace(INK, "currentColor"))
-    for size in ("width", "height", "version"):
-        root.attrib.pop(size, None)
-    root.set("role", "img")
-    root.set("aria-label", f"{picture.caption} The table below has the numbers.")
-    return ElementTree.tostring(root, encoding="unicode")
+{"".join(sections)}"""
+    return pages.page(f"Corpus {name}", lead, body)

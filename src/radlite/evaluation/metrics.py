@@ -79,6 +79,17 @@ class Answered:
     """Of the labels, in tasks with a closed set of them, where the engine tells them; not of very unlikely ones."""
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A model and how it is asked: what result rows say of it, and its bytes, 0 where they are unknown."""
+
+    name: str
+    stage: Stage = "base"
+    shots: int = 0
+    asked: str = ""
+    size: int = 0
+
+
 def grade(example: Example, reading: Reading) -> Answered:
     """Judge one reading. Raises `UserError` if the example's own answer is not in the task's form."""
     task = named(example.task)
@@ -118,6 +129,11 @@ def _slices(example: Example, group: str | None) -> Iterable[str]:
     yield "short" if length < _SHORT else "medium" if length <= _LONG else "long"
     yield f"source {example.source}"
     yield f"tier {example.tier}"
+
+
+def rows_of(answered: Sequence[Answered], setup: Setup) -> list[Row]:
+    """As `rows`."""
+    return rows(answered, setup.name, setup.stage, setup.shots, setup.asked)
 
 
 def rows(answered: Sequence[Answered], model: str, stage: Stage, shots: int = 0, asked: str = "") -> list[Row]:

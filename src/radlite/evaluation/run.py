@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from radlite import manifest
 from radlite.chat import demand_base
 from radlite.errors import UserError
-from radlite.evaluation.metrics import Answered, Row, Stage, grade, rows
+from radlite.evaluation.metrics import Answered, Setup, Stage, grade
 from radlite.evaluation.selection import Shots
 from radlite.files import exclusive, sha256
 from radlite.manifest import text_hash, weights_hash
@@ -38,14 +38,13 @@ def evaluate(
     out: Path,
     identity: str = "",
     progress: Progress | None = None,
-    name: str = "",
-    size: int = 0,
+    setup: Setup | None = None,
 ) -> list[Answered]:
     """Ask `reader` all `examples` and judge the answers, one line each in `out/{task}.jsonl`, as they come.
 
     Files that are there already are continued: a last line cut short is dropped, and what results is what a run
-    without interruption gives, but for the seconds. `identity` is a digest of the model's weights, `name` what a router
-    calls it, `size` its bytes. Report text is not written; the model's own text is.
+    without interruption gives, but for the seconds. `identity` is a digest of the model's weights; `setup` is what is
+    told of it later. Report text is not written; the model's own text is.
 
     Raises `UserError` if a file is of another evaluation (model, shots, prompt or items), if a solved example is
     among the items, if another process writes to `out`, or if the files cannot be written.
@@ -59,7 +58,7 @@ def evaluate(
     with exclusive(out):
         for task, items in groups.items():
             bar = progress.add_task(f"{reader.model.name} {task}", total=len(items)) if progress else None
-            header = _header(reader, items, identity=identity, name=name or reader.model.name, bytes=size)
+            header = _header(reader, items, identity, setup or Setup(reader.model.name))
             for answer in _continued(reader, items, out / f"{task}.jsonl", header):
                 answered.append(answer)
                 if progress and bar is not None:
@@ -99,7 +98,7 @@ def _continued(reader: Reader, items: Sequence[Example], path: Path, header: dic
                     yield answer
 
 
-def _header(reader: Reader, items: Sequence[Example], **model: Any) -> dict[str, Any]:
+def _header(reader: Reader, items: Sequence[Example], identity: str, setup: Setup) -> dict[str, Any]:
     """First line of an answer file: what the answers depend on."""
     task = reader.prompts.asked(named(items[0].task))
     prompt = reader.prompt(task, items[0].inputs)
@@ -107,7 +106,8 @@ def _header(reader: Reader, items: Sequence[Example], **model: Any) -> dict[str,
         "kind": "answers",
         "task": task.name,
         "model": reader.model.name,
-        **model,
+        "identity": identity,
+        "setup": dataclasses.asdict(setup),
         "context_tokens": reader.model.context_tokens,
         "style": reader.style,
         "prompts": reader.prompts.hash,
@@ -150,13 +150,10 @@ class Run:
     """What one model answered in one evaluation."""
 
     folder: Path
-    name: str
-    """What a router calls the model."""
-    size: int
-    """Bytes of its weights, 0 where unknown."""
+    setup: Setup
     answered: tuple[Answered, ...]
     data: Mapping[str, str]
-    """Task to a digest of its items."""
+    """Task to a digest of its items; empty where they are at hand."""
 
     @property
     def split(self) -> str:
@@ -177,11 +174,13 @@ def runs(folder: Path) -> list[Run]:
 def _run(folder: Path) -> Run:
     answered: list[Answered] = []
     data: dict[str, str] = {}
+    setup = Setup("")
     for path in sorted(folder.glob("*.jsonl")):
         content = path.read_bytes()
         try:
             header = json.loads(content.partition(b"\n")[0])
-            task, items, digest, name, size = (header[key] for key in ("task", "items", "data", "name", "bytes"))
+            task, items, digest = (header[key] for key in ("task", "items", "data"))
+            setup = Setup(**header["setup"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is no file of answers; make it with radlite evaluate.") from error
         done = list(_parsed(path, content[: content.rfind(b"\n") + 1]))
@@ -189,7 +188,7 @@ def _run(folder: Path) -> Run:
             raise UserError(f"{path} holds {len(done)} answers to {items} items; run the same radlite evaluate again.")
         answered += done
         data[task] = digest
-    return Run(folder, name, size, tuple(answered), data)
+    return Run(folder, setup, tuple(answered), data)
 
 
 def _difference(whole: bytes, header: dict[str, Any]) -> str:
@@ -317,15 +316,15 @@ def evaluate_models(
     prompts: Sequence[Prompts] = (OURS,),
     progress: Progress | None = None,
     send_to: str = "",
-) -> list[Row]:
-    """Evaluate the model at each of `places` on `items`, which are of one split: result rows, answers under `out`.
+) -> list["Run"]:
+    """Evaluate the model at each of `places` on `items`, which are of one split; the answers lie under `out`.
 
     Each is asked in every way: with each of `shots`, which are chosen from `train`, by each of `prompts`. A model bears
     the name of its base; a second one of the same base and stage that of its own file or folder. `send_to` is another
     machine that may have the items, for a model there. Continues what an earlier call left in `out`. Raises `UserError`
     as its parts do, and if two models would bear one name.
     """
-    found: list[Row] = []
+    found: list[Run] = []
     names: set[tuple[str, Stage]] = set()
     ways = [(one, one.pool(train), put) for put in prompts for one in shots]
     for place in places:
@@ -343,6 +342,7 @@ def evaluate_models(
                     choose=one.chooser(),
                 )  # fmt: skip
                 folder = out / "-".join(map(str, (*parts, items[0].split)))
-                answered = evaluate(reader, items, folder, opened.identity, progress, name, opened.size)
-                found += rows(answered, name, opened.stage, one.count, asked)
+                setup = Setup(name, opened.stage, one.count, asked, opened.size)
+                answered = evaluate(reader, items, folder, opened.identity, progress, setup)
+                found.append(Run(folder, setup, tuple(answered), {}))
     return found
