@@ -144,8 +144,8 @@ class _Demo:
             small = self._export(name, base, adapter)
         title = f"{name}: Q4_K_M on the CPU engine"
         with self._step(f"{name} quantized", title), closing(engine.open_model(small, remembered=0)) as model:
-            self._evaluate(model, name, "quantized", sha256(small), self.test)
-            self._evaluate(model, name, "quantized", sha256(small), self.valid)
+            for items in (self.test, self.valid):
+                self._evaluate(model, name, "quantized", sha256(small), items, size=small.stat().st_size)
 
     def _train(self, base: Path, adapter: Path) -> None:
         from radlite.training.config import TrainConfig
@@ -202,13 +202,15 @@ class _Demo:
         items: Sequence[Example],
         style: Style = "cue",
         shots: int = 0,
+        size: int = 0,
     ) -> None:
         solved = selection.Shots(shots).pool(self.train)
         split = items[0].split
         folder = self.out / "results" / f"{name}-{stage}-{shots}-{split}"
         with progress(self.console) as bar:
             reader = Reader(model, style, solved, probabilities=stage == "quantized")
-            answered = evaluate(reader, items, folder, identity, bar)
+            setup = metrics.Setup(name, stage, shots, size=size)
+            answered = evaluate(reader, items, folder, identity, bar, setup)
         if stage == "quantized":
             self.quantized[split][name] = answered
         if split != SPLIT:

@@ -15,8 +15,9 @@ import typer
 import radlite
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
-from radlite.cli.common import Adapter, Corpus, Json, PromptPack, print_json
+from radlite.cli.common import Adapter, Corpus, Json, print_json
 from radlite.cli.data import data
+from radlite.cli.evaluation import compare, evaluate, route
 from radlite.cli.rads import rads
 from radlite.cli.read import read
 from radlite.errors import UserError, shown
@@ -120,125 +121,6 @@ def train(
     from radlite.training.trainer import train as run
 
     typer.echo(f"Adapter: {run(config, resume)}")
-
-
-@app.command()
-def evaluate(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            help="GGUF files, model folders, adapters, BASE+ADAPTER (folders, or GGUF files), or openai:URL#MODEL."
-        ),
-    ],
-    corpus: Corpus,
-    out: Annotated[Path, typer.Option(help="Folder for answers and summary.json; an interrupted run goes on there.")],
-    split: Annotated[str, typer.Option(help="validation or test.")] = "test",
-    tasks: Annotated[str, typer.Option(help="Tasks, separated by commas; all of the corpus if not given.")] = "",
-    shots: Annotated[
-        str,
-        typer.Option(help="Solved training examples in each prompt: 3, random:3 or nearest:3; several by commas."),
-    ] = "0",
-    limit: Annotated[int, typer.Option(min=1, help="Items of each task at most.")] = 500,
-    prompt_style: Annotated[
-        str, typer.Option(help="report-first or task-first, or both by a comma; the pack's, else report-first.")
-    ] = "",
-    prompts: PromptPack = None,
-    send_to: Annotated[
-        str, typer.Option(metavar="HOST", help="Another machine that may have the reports, for openai:URL#MODEL.")
-    ] = "",
-    as_json: Json = False,
-) -> None:
-    """Ask models a split of a corpus, beside the baselines; every number with n and a 95 % interval."""
-    from rich.console import Console
-
-    from radlite.data.corpus import read
-    from radlite.evaluation import baselines, report, selection
-    from radlite.evaluation.metrics import rows_of
-    from radlite.evaluation.run import evaluate_models, progress
-    from radlite.tasks import named
-    from radlite.tasks.prompting import chosen
-
-    puts = [chosen(style.strip(), prompts) for style in prompt_style.split(",")]
-    ways = [selection.Shots.read(text) for text in shots.split(",")]
-    wanted = [named(name.strip()).name for name in tasks.split(",") if name.strip()]
-    items = selection.sample([row for task in wanted or (None,) for row in read(corpus, task, split)], limit)
-    known = [row for task in dict.fromkeys(item.task for item in items) for row in read(corpus, task, "train")]
-    found = baselines.rows_of_all(known, items)
-    with progress(Console(stderr=True)) as bar:
-        runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to)
-    found += [row for run in runs for row in rows_of(run.answered, run.setup)]
-    metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
-    made = {"corpus": str(corpus), "split": split, "limit": limit, "prompts": [put.hash for put in puts]}
-    report.write_summary(out, found, made, metrics)
-    if as_json:
-        print_json(found)
-    else:
-        report.show(Console(), found, metrics=metrics)
-
-
-@app.command()
-def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a model's answers, in the --out of evaluate.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="The same of another model, on the same items.")],
-    metric: Annotated[str, typer.Option(help="Metric of the summary; the primary one of each task if not given.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Hold two models against each other on the same items: differences with intervals, and whether chance may do."""
-    from rich.console import Console
-
-    from radlite.evaluation import comparison
-    from radlite.evaluation.run import runs
-
-    pair = []
-    for folder in (first, second):
-        found = runs(folder)
-        if len(found) > 1:
-            raise UserError(f"{folder} holds several runs; name one: {', '.join(one.folder.name for one in found)}.")
-        pair += found
-    ours, theirs = pair
-    if unlike := [task for task in ours.data if theirs.data.get(task, ours.data[task]) != ours.data[task]]:
-        raise UserError(f"{first} and {second} are of different items ({', '.join(unlike)}); evaluate both alike.")
-    for task in sorted(set(ours.data) ^ set(theirs.data)):
-        print(f"radlite: {task} is in one of the two only and left out.", file=sys.stderr)
-    compared = comparison.compare(ours.answered, theirs.answered, metric)
-    if as_json:
-        print_json(comparison.as_json(compared))
-    else:
-        Console().print(comparison.table(compared, (str(first), str(second))))
-
-
-@app.command()
-def route(
-    results: Annotated[
-        list[Path], typer.Argument(help="Folders of answers to the validation split, or the --out they are in.")
-    ],
-    out: Annotated[Path, typer.Option(help="Router file to write.")] = Path("router.json"),
-    risk: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001, max=0.999, help="Withhold the answers least sure, so that at most this share is wrong."
-        ),
-    ] = None,
-) -> None:
-    """Choose for each task the model that did best on validation data, or a smaller one that is not told apart from it.
-
-    In tasks with labels it also fits how sure each model may be taken to be.
-    """
-    from radlite.evaluation import choosing
-    from radlite.evaluation.run import runs
-    from radlite.routing.router import SPLIT
-
-    found = [run for folder in results for run in runs(folder)]
-    wanted = [run for run in found if run.split == SPLIT or run.folder in results]
-    learned = choosing.learn([choosing.Candidate(run.setup.name, run.setup.size, run.answered) for run in wanted], risk)
-    learned.save(out)
-    for task, choice in learned.choices.items():
-        line = f"{task}: {choice.model} ({choice.metric} {choice.value:.2f}, n={choice.n}; {choice.why})"
-        if choice.calibration.n:
-            line += f", temperature {choice.calibration.temperature:.2f}"
-        if choice.calibration.threshold:
-            line += f", answers below {choice.calibration.threshold:.2f} withheld"
-        typer.echo(line)
 
 
 @app.command()
@@ -347,6 +229,9 @@ def tasks(
     typer.echo(f"System prompt of all: {SYSTEM}")
 
 
+app.command()(evaluate)
+app.command()(compare)
+app.command()(route)
 app.command()(read)
 app.command()(batch)
 app.command()(bench)

@@ -11,7 +11,7 @@ from radlite.tasks.answers import rouge_l
 from radlite.tasks.findings import finding_f1
 from radlite.tasks.impression import IMPRESSION
 
-_NOTHING = {"severity invalid"}
+_NOTHING = {"severity abstained"}
 """What an item without an answer has of, where all else is 0."""
 
 Answers = Mapping[str, Sequence[Answered]]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,6 +119,16 @@ def _columns(rows: Iterable[Row], titles: Mapping[Stage, str]) -> list[Column]:
         ),
         Column("router", "ensemble", model="router"),
     ]
+
+
+def columns_of(rows: Sequence[Row], titles: Mapping[Stage, str] = _STAGES) -> list[Column]:
+    """A column for each baseline, for each model in each way it was asked, and for the ensembles."""
+    found = []
+    for column in _columns(rows, titles):
+        key = (column.stage, column.shots, column.asked)
+        models = dict.fromkeys(row["model"] for row in rows if _key(row)[:3] == key)
+        found += [replace(column, model=name) for name in models if column.model in (None, name)]
+    return found
 
 
 def show(
