@@ -63,11 +63,11 @@ def page(title: str, lead: str, body: str) -> str:
 """
 
 
-def section(picture: Picture, svg: bytes, png: str = "") -> str:
-    """A picture, and its numbers in a table that opens. `png` is a file beside the page with the same picture."""
+def section(picture: Picture, svg: bytes, png: str = "", level: int = 2) -> str:
+    """A picture, and its numbers in a table that opens. `png` is a file beside the page with the same picture, `level` that of the heading."""
     link = f'\n<a class="screen" href="{text(urllib.parse.quote(png))}">PNG</a>' if png else ""
     return f"""<section>
-<h2>{text(picture.heading)}</h2>
+<h{level}>{text(picture.heading)}</h{level}>
 <figure>
 <div class="wide" tabindex="0" role="group" aria-label="{text(picture.heading)}, picture">
 {_inline(svg, picture)}

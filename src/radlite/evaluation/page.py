@@ -478,7 +478,7 @@ def _sureness(title: str, answered: Sequence[Answered]) -> Iterator[str]:
         figure, ("mean probability", "share right (95 % interval)", "n"),
         [(f"{mean:.2f}", _span(share), share.n) for mean, share in found.bins],
     )  # fmt: skip
-    yield pages.section(picture, pictures.saved(figure, "svg"))
+    yield pages.section(picture, pictures.saved(figure, "svg"), level=3)
 
 
 def _span(found: Estimate, digits: int = 2) -> str:
