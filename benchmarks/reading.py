@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from radlite.chat import Renderer
+from radlite.files import sha256, write_json
 from radlite.reader import Reader, turns
 from radlite.runtime import gguf, machine, native, tuning, wheel
 from radlite.runtime.model import Model
@@ -114,24 +115,27 @@ def seconds(work: Sequence[Item], before: Item) -> float:
     return time.perf_counter() - begun
 
 
-def rounds(systems: dict[str, Callable[..., float]], works: Sequence[Sequence[Item]], what: str) -> dict[str, Any]:
-    """Let all systems do each piece of work, in an order that turns; print and return seconds and ratios."""
-    spent: dict[str, list[float]] = {name: [] for name in systems}
+def rounds(
+    systems: dict[str, Callable[..., float]], works: Sequence[Sequence[Item]], what: str, kept: Callable[[], None],
+    spent: dict[str, list[float]],
+) -> None:  # fmt: skip
+    """Let all systems do each piece of work that is not in `spent`, in an order that turns; print the ratios."""
     order = list(systems)
-    for number, work in enumerate(works):
+    for number in range(len(spent.setdefault(order[0], [])), len(works)):
+        taken = {}
         for name in order[number % len(order) :] + order[: number % len(order)]:
             task, report, tokens = works[number - 1][0]
-            spent[name].append(systems[name](work, (task, f"{number}. {report[:400]}", tokens)))
+            taken[name] = systems[name](works[number], (task, f"{number}. {report[:400]}", tokens))
+        for name in order:
+            spent.setdefault(name, []).append(taken[name])
+        kept()
         print(f"  {what} {number + 1}/{len(works)}: " + ", ".join(f"{n} {s[-1]:.2f} s" for n, s in spent.items()))
-    found: dict[str, Any] = {}
-    for name, taken in spent.items():
-        ratios = [first / own for first, own in zip(spent[order[0]], taken, strict=True)]
-        found[name] = {"seconds": taken, "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+    for name in order:
+        ratios = [first / own for first, own in zip(spent[order[0]], spent[name], strict=True)]
         print(
-            f"{what}, {name}: {statistics.median(taken):.2f} s, {found[name]['ratio']:.2f} times as fast as {order[0]} "
-            f"({min(ratios):.2f}-{max(ratios):.2f}, n={len(ratios)})"
+            f"{what}, {name}: {statistics.median(spent[name]):.2f} s, {statistics.median(ratios):.2f} times as fast as "
+            f"{order[0]} ({min(ratios):.2f}-{max(ratios):.2f}, n={len(ratios)})"
         )
-    return found
 
 
 def main() -> None:
@@ -143,7 +147,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="all cores unless given, and native as its tuning says")
     parser.add_argument("--systems", default="notebook,server,wheel,native")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="seconds of each piece; a run that was interrupted goes on from it")
     given = parser.parse_args()
     header = gguf.read(given.model)
     renderer, threads = header.renderer(), given.threads or machine.cores()
@@ -159,12 +163,21 @@ def main() -> None:
         [item for report in items(renderer, BATCH, 16, given.seed + 3 + number) for item in report]
         for number in range(given.batches)
     ]
-    found = {}
+    depends = {"model": sha256(given.model), "threads": threads, "native": str(chosen), "seed": given.seed}
+    found: dict[str, Any] = {**depends, "systems": given.systems, "seconds": {}}
+    if given.json and given.json.is_file():
+        before = json.loads(given.json.read_text())
+        if {**before, "seconds": {}} != found:
+            raise SystemExit(f"{given.json} is of another model, machine or choice; give another --json.")
+        found = before
+
+    def kept() -> None:
+        if given.json:
+            write_json(given.json, found)
+
     for what, works in (("panel", panels), ("label", labels), ("batch", batches)):
         if works:
-            found[what] = rounds(systems, works, what)
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+            rounds(systems, works, what, kept, found["seconds"].setdefault(what, {}))
 
 
 if __name__ == "__main__":
