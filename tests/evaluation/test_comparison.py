@@ -65,12 +65,12 @@ def test_exchanging_answers_agrees_with_mcnemars_exact_test(first: int, second: 
 def test_of_models_that_are_alike_few_are_told_apart() -> None:
     generator = np.random.default_rng(5)
     told = 0
-    for _ in range(200):
+    for _ in range(100):
         truths = generator.choice(CATEGORIES, 60).tolist()
         first, second = (np.where(generator.random(60) < 0.7, truths, generator.choice(CATEGORIES, 60)) for _ in "ab")
         [found] = compare(staged(truths, first.tolist()), staged(truths, second.tolist()), "macro_f1")
         told += found.words != "no evidence of a difference"
-    assert 1 <= told <= 20  # 0.05 of 200, and what chance allows
+    assert 1 <= told <= 12  # 0.05 of 100, and what chance allows
 
 
 def test_a_large_difference_is_found_and_turns_round() -> None:

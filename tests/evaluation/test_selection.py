@@ -89,7 +89,7 @@ def test_random_examples_have_the_answers_that_are_frequent() -> None:
 
 
 def test_the_nearest_examples_are_those_with_the_words_of_the_item() -> None:
-    places = ("liver", "bone", "brain", "lung")
+    places = ("liver", "spine", "brain", "ovary")
     train = [
         item("m_staging", number, "M1", "train", inputs={"report": f"A lesion in the {places[number % 4]}."})
         for number in range(60)

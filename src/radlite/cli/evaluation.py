@@ -1,6 +1,5 @@
 """`radlite evaluate`, `compare` and `route`: models asked, held against each other, and chosen from."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,6 +137,8 @@ def route(
 
 def _facts(corpus: Path, prompts: Sequence[Any]) -> dict[str, str]:
     """What the page says of how it was made."""
+    import shlex
+
     from radlite import manifest
     from radlite.runtime import machine
 

@@ -64,7 +64,10 @@ def page(title: str, lead: str, body: str) -> str:
 
 
 def section(picture: Picture, svg: bytes, png: str = "", level: int = 2) -> str:
-    """A picture, and its numbers in a table that opens. `png` is a file beside the page with the same picture, `level` that of the heading."""
+    """A picture, and its numbers in a table that opens. `png` is a file beside the page with the same picture.
+
+    `level` is that of its heading.
+    """
     link = f'\n<a class="screen" href="{text(urllib.parse.quote(png))}">PNG</a>' if png else ""
     return f"""<section>
 <h{level}>{text(picture.heading)}</h{level}>

@@ -3,6 +3,7 @@
 Everything here is learned from validation answers, in tasks with labels.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -131,14 +132,19 @@ def kept(given: Vector, right: Vector, least: float) -> Kept:
 def threshold(given: Vector, right: Vector, risk: float) -> Kept | None:
     """The lowest threshold from which on the share of wrong answers is surely at most `risk`; None if there is none.
 
-    Surely: by the upper end of its interval, at this threshold and every higher one that leaves as many as are needed
-    to tell. So the order of testing is fixed, and looking at several thresholds costs nothing.
+    Surely: by the upper end of its interval. Thresholds that leave one tenth of the items, two and so on are tested in
+    this fixed order up to the first that fails, so that looking at several costs nothing (fixed-sequence testing);
+    those that leave too few to tell are passed over.
     """
     found = None
-    for least in sorted(set(given[given > 0].tolist()), reverse=True):
-        one = kept(given, right, least)
+    order = np.sort(given[given > 0])[::-1]
+    for tenth in range(1, _BINS + 1):
+        count = math.ceil(len(given) * tenth / _BINS)
+        if not len(order):
+            break
+        one = kept(given, right, float(order[min(count, len(order)) - 1]))
         if one.wrong.high <= risk:
             found = one
-        elif proportion(0, one.wrong.n).high <= risk:  # enough to tell, and it is too much
+        elif proportion(0, one.wrong.n).high <= risk:
             break
     return found

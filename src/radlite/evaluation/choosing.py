@@ -70,7 +70,7 @@ def learn(candidates: Sequence[Candidate], risk: float | None = None) -> Router:
         needed.add(chosen.name)
         if chosen is not tied[0]:
             cheaper = "already needed or smaller, and not told apart"
-            why = f"{cheaper} from {tied[0].name}, {_value(tied[0]).value:.2f}"
+            why = f"{cheaper} from {tied[0].name}, {_value(tied[0]):.2f}"
         choices[task] = _choice(chosen, why, risk)
         choices |= _systems(able[task], chosen, task, risk)
     return Router(choices)
@@ -78,25 +78,30 @@ def learn(candidates: Sequence[Candidate], risk: float | None = None) -> Router:
 
 def _ties(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
     """The best candidate and those that are not told apart from it, and how it stands to the next best."""
-    best, *others = sorted(candidates, key=lambda one: -_value(one).value)
+    best, *others = sorted(candidates, key=lambda one: -_value(one))
     if not others:
         return [best], "the only one"
     found = [compare(best.answered, one.answered)[0] for one in others]
     adjusted = holm([one.probability for one in found])
     tied = [one for one, probability in zip(others, adjusted, strict=True) if probability >= LEVEL]
-    after = f"{others[0].name}, {_value(others[0]).value:.2f}"
+    after = f"{others[0].name}, {_value(others[0]):.2f}"
     return [best, *tied], f"higher than {after}" if not tied else f"the highest, not told apart from {after}"
 
 
-def _value(candidate: Candidate) -> Measure:
+def _value(candidate: Candidate) -> float:
+    measure = _measure(candidate)
+    return float(measure.function(np.ones((1, len(measure.of))))[0])
+
+
+def _measure(candidate: Candidate) -> Measure:
     task = named(candidate.answered[0].task)
     return measures(task, counted(candidate.answered))[task.metric]
 
 
 def _choice(candidate: Candidate, why: str, risk: float | None) -> Choice:
     task = named(candidate.answered[0].task)
-    value = _value(candidate).estimate()
-    made = Choice(candidate.name, task.metric, value.value, value.low, value.high, value.n, why)
+    found = _measure(candidate).estimate()
+    made = Choice(candidate.name, task.metric, found.value, found.low, found.high, found.n, why)
     return replace(made, calibration=fit(counted(candidate.answered), risk)) if task.labels else made
 
 
@@ -146,7 +151,7 @@ def noise(candidates: Sequence[Candidate], router: Router, task: str, seed: int 
     By nested resampling: the best model on a random half of the items is held against the router's on both halves.
     """
     parts = [one.of(task) for one in candidates]
-    values = [_value(one) for one in parts if one.answered]
+    values = [_measure(one) for one in parts if one.answered]
     names = [one.name for one in parts if one.answered]
     ours = names.index(router.choice_for(task).model)
     n = len(values[0].of)

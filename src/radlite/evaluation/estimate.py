@@ -95,7 +95,7 @@ def mcnemar(first_only: int, second_only: int) -> float:
     """
     unlike = first_only + second_only
     tail = sum(math.comb(unlike, number) for number in range(min(first_only, second_only) + 1))
-    return min(1.0, 2 * tail / 2**unlike)
+    return min(1.0, float(2 * tail / 2**unlike))
 
 
 def exchanged(difference: Callable[[Vector], Vector], n: int, seed: int = 0) -> float:

@@ -250,7 +250,7 @@ def _f1(counts: Sequence[Counts], whole: bool) -> dict[str, Measure]:
     def of(column: int) -> Callable[[Vector], Vector]:
         return lambda weights: _ratio(2 * (weights @ right[:, column]), weights @ (given + true)[:, column])
 
-    functions = {"macro_f1": macro, "micro_f1": micro}
+    functions: dict[str, Callable[[Vector], Vector]] = {"macro_f1": macro, "micro_f1": micro}
     if whole and len(labels) <= _MOST_LABELS:
         functions |= {f"f1 {label}": of(column) for column, label in enumerate(labels)}
     return {name: Measure(tuple(range(len(counts))), function) for name, function in functions.items()}

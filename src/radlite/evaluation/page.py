@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from radlite.data import pages, pictures
-from radlite.data.pages import Picture
+from radlite.data.pages import Cell, Picture
 from radlite.evaluation import calibration
 from radlite.evaluation.comparison import compare
 from radlite.evaluation.estimate import Estimate
@@ -23,6 +23,8 @@ from radlite.files import atomic
 from radlite.rads import systems
 from radlite.tasks import Example, named
 from radlite.tasks.rads import RADS
+
+Line = tuple[Cell, ...]
 
 WORST: Final = 10
 """Wrong answers of each model and task that are listed."""
@@ -101,7 +103,7 @@ def _said(row: Row | None, best: float | None = None) -> str:
 
 
 def _summary(rows: Sequence[Row], columns: Sequence[Column], tasks: Sequence[str]) -> str:
-    lines = []
+    lines: list[Line] = []
     for task in tasks:
         metric = named(task).metric
         cells = [_of(rows, column, task, metric) for column in columns]
@@ -385,7 +387,7 @@ def _task(
     metric = named(task).metric
     slices = [name for name in dict.fromkeys(row["slice"] for row in own) if name != "all"]
     if slices:
-        lines = []
+        lines: list[Line] = []
         for name in slices:
             cells = [_of(own, column, task, metric, name) for column in columns]
             n = next((cell["n"] for cell in cells if cell), 0)
@@ -436,7 +438,7 @@ def _loss(one: Answered) -> float:
     return 1 - one.values[task.metric] if task.metric in one.values else float(one.label != one.truth)
 
 
-def _confusion(answered: Sequence[Answered]) -> tuple[tuple[str, ...], list[tuple[str | int, ...]]]:
+def _confusion(answered: Sequence[Answered]) -> tuple[tuple[str, ...], list[Line]]:
     pairs = Counter((one.truth or "", one.label or f"({one.status})") for one in answered)
     frequent = Counter(label for pair, count in pairs.items() for label in pair for _ in range(count))
     names = sorted(name for name, _ in frequent.most_common(_MOST))
@@ -449,7 +451,7 @@ def _confusion(answered: Sequence[Answered]) -> tuple[tuple[str, ...], list[tupl
     for (truth, label), count in pairs.items():
         merged[of(truth), of(label)] += count
     shown = [*names, *filter(None, [other])]
-    lines = [(truth, *(merged[truth, label] for label in shown)) for truth in shown
+    lines: list[Line] = [(truth, *(merged[truth, label] for label in shown)) for truth in shown
              if any(merged[truth, label] for label in shown)]  # fmt: skip
     return ("true", *shown), lines
 

@@ -57,16 +57,14 @@ def _abnormality(train: Sequence[Example]) -> Rule:
     return ABNORMALITY.draft
 
 
-_CHANGED: Final[Mapping[Status, re.Pattern[str]]] = {
-    status: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
-    for status, words in {
-        "resolved": r"resolved|resolution of|cleared|no longer (?:seen|present|visible|identified)|has disappeared",
-        "unchanged": r"unchanged|stable|similar|no (?:significant |interval |relevant )*change|persistent|persists",
-        "worsened": r"worsen(?:ed|ing)|increas(?:ed?|ing)|enlarg(?:ed|ing)|progress(?:ed|ion|ive|ing)|larger|grown",
-        "improved": r"improv(?:ed|ing|ement)|decreas(?:ed?|ing)|smaller|reduced|diminished|regress(?:ed|ion)",
-        "new": r"(?:interval development of|newly|new|developed|appeared)",
-    }.items()
+_WORDS: Final[Mapping[Status, str]] = {
+    "resolved": r"resolved|resolution of|cleared|no longer (?:seen|present|visible|identified)|has disappeared",
+    "unchanged": r"unchanged|stable|similar|no (?:significant |interval |relevant )*change|persistent|persists",
+    "worsened": r"worsen(?:ed|ing)|increas(?:ed?|ing)|enlarg(?:ed|ing)|progress(?:ed|ion|ive|ing)|larger|grown",
+    "improved": r"improv(?:ed|ing|ement)|decreas(?:ed?|ing)|smaller|reduced|diminished|regress(?:ed|ion)",
+    "new": r"interval development of|newly|new|developed|appeared",
 }
+_CHANGED = {status: re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for status, words in _WORDS.items()}
 
 
 def _temporal(train: Sequence[Example]) -> Rule:

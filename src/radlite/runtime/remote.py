@@ -28,6 +28,8 @@ _TIMEOUT: Final = 600.0
 _MOST: Final = 16 << 20
 """Bytes of a reply."""
 _BUSY: Final = {408, 429, 500, 502, 503, 504}
+_LENGTH: Final = re.compile(r"context[ _](?:length|size|window)|too long|longer than the (?:model|max)", re.IGNORECASE)
+"""How OpenAI, vLLM, llama.cpp and SGLang say that a prompt is too long."""
 
 
 def open_model(place: str, allowed: str = "") -> "RemoteModel":
@@ -95,8 +97,8 @@ class RemoteModel:
         """Raises `UserError` if the server does not answer, or says that it serves other models only."""
         try:
             found = self._send("/models", None)
-        except urllib.error.HTTPError as error:
-            if error.code in (401, 403):
+        except _RefusedError as error:
+            if error.status in (401, 403):
                 raise UserError(f"{self.url} refuses the key; set OPENAI_API_KEY to one it takes.") from None
             return  # not every server lists its models
         except (OSError, ValueError) as error:
@@ -144,12 +146,12 @@ class RemoteModel:
         for number in range(_TRIES):
             try:
                 return _completion(self._send("/chat/completions", question), time.perf_counter() - begun)
-            except urllib.error.HTTPError as error:
-                if error.code not in _BUSY:
-                    if _about_length(error):
+            except _RefusedError as error:
+                if error.status not in _BUSY:
+                    if error.status in (400, 413, 422) and _LENGTH.search(error.said):
                         return Completion("", "too_long", 0, 0, 0, time.perf_counter() - begun)
-                    raise UserError(f"{self.url} answers with HTTP {error.code}; see the server's own log.") from None
-                what = f"HTTP {error.code}"
+                    raise UserError(f"{self.url} answers with HTTP {error.status}; see the server's own log.") from None
+                what = f"HTTP {error.status}"
             except (OSError, ValueError) as error:
                 what = str(getattr(error, "reason", type(error).__name__))
             if self._closed.wait(_PAUSE * 2**number if number + 1 < _TRIES else 0):
@@ -159,10 +161,22 @@ class RemoteModel:
     def _send(self, path: str, body: Any) -> Any:
         """What the server answers, as JSON; with a `body` by POST."""
         data = None if body is None else json.dumps(body).encode()
-        with self._opener.open(urllib.request.Request(self.url + path, data, self._head), timeout=_TIMEOUT) as reply:
-            if reply.status // 100 != 2:
-                raise ValueError(f"HTTP {reply.status}")
-            return json.loads(reply.read(_MOST))
+        request = urllib.request.Request(self.url + path, data, self._head)
+        try:
+            with self._opener.open(request, timeout=_TIMEOUT) as reply:
+                return json.loads(reply.read(_MOST))
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _RefusedError(error.code, error.read(_MOST).decode("utf-8", errors="replace")) from None
+
+
+class _RefusedError(Exception):
+    """A server's answer that is none. What it `said` may quote the report."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.said = said
 
 
 def _completion(found: Any, seconds: float) -> Completion:
@@ -176,9 +190,3 @@ def _completion(found: Any, seconds: float) -> Completion:
         raise ValueError("no chat completion") from error
     ended: Literal["end", "length"] = "length" if reason == "length" else "end"
     return Completion(str(text), ended, tokens[0], cached, tokens[1], seconds)
-
-
-def _about_length(error: urllib.error.HTTPError) -> bool:
-    """Whether a server refused a prompt as too long: in the words of OpenAI, vLLM, llama.cpp or SGLang."""
-    said = error.read(_MOST).decode("utf-8", errors="replace").lower() if error.code in (400, 413, 422) else ""
-    return bool(re.search(r"context[ _](?:length|size|window)|too long|longer than the (?:model|max)", said))
