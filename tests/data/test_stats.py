@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from radlite.data import corpus, stats
+from radlite.data import corpus, pictures, stats
 from radlite.errors import UserError
 from radlite.tasks import Example
 from tests.data.rows import row
@@ -149,7 +149,7 @@ def test_ids_of_the_pictures_do_not_clash_and_all_that_is_referred_to_is_there(w
 def test_text_and_axes_follow_the_scheme_of_the_reader(written: list[Path]) -> None:
     drawn = "".join(re.findall(r"<svg.*?</svg>", written[0].read_text("utf-8"), re.DOTALL))
     assert "prefers-color-scheme:dark" in written[0].read_text("utf-8")
-    assert "currentColor" in drawn and stats.INK not in drawn and "#ffffff" not in drawn
+    assert "currentColor" in drawn and pictures.INK not in drawn and "#ffffff" not in drawn
     assert all("fill" in style for style in re.findall(r'<text[^>]*style="([^"]*)"', drawn))
 
 
