@@ -145,7 +145,6 @@ def _radar(rows: Sequence[Row], models: Sequence[Column], tasks: Sequence[str]) 
     from matplotlib.figure import Figure
 
     figure: Any = Figure(figsize=(pictures.WIDTH, 5.2), layout="constrained", facecolor="none")
-    figure.suptitle("Primary metric of each task", x=0.01, ha="left", weight="bold")
     axes = figure.add_subplot(projection="polar")
     angles = [2 * math.pi * at / len(tasks) for at in range(len(tasks))]
     table = []
@@ -196,7 +195,7 @@ def _reach(rows: Iterable[Row]) -> Any:
 def _tuning(rows: Sequence[Row], models: Sequence[Column], tasks: Sequence[str]) -> Picture:
     plain = [column for column in models if not column.shots and not column.asked]
     series = {_title(column): [_of(rows, column, task, named(task).metric) for task in tasks] for column in plain}
-    figure = pictures.figure(0.16 * len(tasks) * max(2, len(plain)) + 1.4, "Before and after tuning")
+    figure = pictures.figure(0.16 * len(tasks) * max(2, len(plain)) + 1.4, "")
     axes = figure.add_subplot()
     _dots(axes, [task.replace("_", " ") for task in tasks], series)
     axes.set_xlim(-0.02, 1.02)
@@ -210,10 +209,11 @@ def _tuning(rows: Sequence[Row], models: Sequence[Column], tasks: Sequence[str])
 
 
 def _severity(rows: Sequence[Row], models: Sequence[Column]) -> Picture:
-    names = sorted({row["metric"] for row in rows if row["metric"].startswith("severity ")}, key=_grave)
+    seen = (row for row in rows if row["stage"] not in ("baseline", "ensemble") and row["value"])
+    names = sorted({row["metric"] for row in seen if row["metric"].startswith("severity ")}, key=_grave)
     lines = [_title(column) for column in models]
     found = {name: [_of(rows, column, RADS.name, name) for column in models] for name in names}
-    figure = pictures.figure(0.3 * len(lines) + 1.6, "RADS answers by severity of the error")
+    figure = pictures.figure(0.3 * len(lines) + 1.6, "")
     axes = figure.add_subplot()
     ends = [0.0] * len(lines)
     for at, (name, cells) in enumerate(found.items()):
@@ -235,7 +235,7 @@ def _severity(rows: Sequence[Row], models: Sequence[Column]) -> Picture:
     ]  # fmt: skip
     return Picture(
         "severity", "RADS: how grave the errors are",
-        "Share of all items by what the answer would have led to; an under-call of two tiers or more is major.",
+        "Share of all items by what the answer would have led to: a minor error to the same next step, a major one to another.",
         figure, ("model", "class", "share (95 % interval)"), table,
     )  # fmt: skip
 
@@ -249,22 +249,33 @@ def _grave(name: str) -> tuple[int, str]:
 def _systems(rows: Sequence[Row], models: Sequence[Column]) -> Picture:
     seen = [system for system in systems() if any(row["slice"] == system for row in rows)]
     found = [[_of(rows, column, RADS.name, RADS.metric, system) for column in models] for system in seen]
-    figure = pictures.figure(0.42 * len(seen) + 1.2, "RADS accuracy by system")
+    figure = pictures.figure(0.42 * len(seen) + 1.2, "")
     axes = figure.add_subplot()
     values = np.array([[row["value"] if row else math.nan for row in line] for line in found])
-    axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    axes.pcolormesh(values, vmin=0, vmax=1, cmap="cividis", edgecolors="white", linewidth=1)  # imshow makes a bitmap
+    axes.invert_yaxis()
     for y, line in enumerate(found):
         for x, row in enumerate(line):
             if row:
                 words = f"{row['value']:.2f}\n{row['low']:.2f}–{row['high']:.2f}"
                 axes.text(
-                    x, y, words, ha="center", va="center", size=7, color="black" if row["value"] > 0.5 else "white"
+                    x + 0.5,
+                    y + 0.5,
+                    words,
+                    ha="center",
+                    va="center",
+                    size=7,
+                    color="black" if row["value"] > 0.5 else "white",
                 )
     counts = [next((row["n"] for row in line if row), 0) for line in found]
     axes.set_yticks(
-        range(len(seen)), [f"{name}, n={n}{' (few)' if n < FEW else ''}" for name, n in zip(seen, counts, strict=True)]
+        [at + 0.5 for at in range(len(seen))],
+        [f"{name}, n={n}{' (few)' if n < FEW else ''}" for name, n in zip(seen, counts, strict=True)],
     )
-    axes.set_xticks(range(len(models)), [pictures.short(_title(column)).replace(", ", "\n") for column in models])
+    axes.set_xticks(
+        [at + 0.5 for at in range(len(models))],
+        [pictures.short(_title(column)).replace(", ", "\n") for column in models],
+    )
     axes.spines[:].set_visible(False)
     table = [
         (system, _title(column), row["n"], _said(row))
@@ -292,7 +303,7 @@ def _few_shot(found: Sequence[tuple[str, str, Any]]) -> Picture:
     ways = list(dict.fromkeys(way for way, _, _ in found))
     tasks = list(dict.fromkeys(task for _, task, _ in found))
     at = {(way, task): one for way, task, one in found}
-    figure = pictures.figure(0.16 * len(tasks) * max(2, len(ways)) + 1.4, "What solved examples in the prompt change")
+    figure = pictures.figure(0.16 * len(tasks) * max(2, len(ways)) + 1.4, "")
     axes = figure.add_subplot()
     series: dict[str, list[Any]] = {
         way: [
@@ -318,7 +329,7 @@ def _few_shot(found: Sequence[tuple[str, str, Any]]) -> Picture:
 def _sizes(rows: Sequence[Row], runs: Sequence[Run], tasks: Sequence[str]) -> Picture:
     task = RADS.name if RADS.name in tasks else tasks[0]
     metric = named(task).metric
-    figure = pictures.figure(3.4, f"Size and {task.replace('_', ' ')}")
+    figure = pictures.figure(3.4, "")
     axes = figure.add_subplot()
     table = []
     for at, run in enumerate(runs):
@@ -460,7 +471,7 @@ def _sureness(title: str, answered: Sequence[Answered]) -> Iterator[str]:
     """Reliability and risk-coverage of a model's probabilities as they are."""
     given, right = calibration.confidences(answered)
     found = calibration.reliability(given, right)
-    figure = pictures.figure(2.8, f"{title}: how far its probabilities can be trusted")
+    figure = pictures.figure(2.8, "")
     left, other = figure.subplots(1, 2)
     sure = [mean for mean, _ in found.bins]
     left.plot([0, 1], [0, 1], linestyle=":", color=pictures.INK, linewidth=0.8)
