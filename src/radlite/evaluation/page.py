@@ -235,7 +235,8 @@ def _severity(rows: Sequence[Row], models: Sequence[Column]) -> Picture:
     ]  # fmt: skip
     return Picture(
         "severity", "RADS: how grave the errors are",
-        "Share of all items by what the answer would have led to: a minor error to the same next step, a major one to another.",
+        "Share of all items by where the answer would have led: after a minor error to the same next step, after a "
+        "major one to another.",
         figure, ("model", "class", "share (95 % interval)"), table,
     )  # fmt: skip
 
