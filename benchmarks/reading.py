@@ -116,9 +116,12 @@ def seconds(work: Sequence[Item], before: Item) -> float:
 
 
 def rounds(
-    systems: dict[str, Callable[..., float]], works: Sequence[Sequence[Item]], what: str, kept: Callable[[], None],
+    systems: dict[str, Callable[..., float]],
+    works: Sequence[Sequence[Item]],
+    what: str,
+    kept: Callable[[], None],
     spent: dict[str, list[float]],
-) -> None:  # fmt: skip
+) -> None:
     """Let all systems do each piece of work that is not in `spent`, in an order that turns; print the ratios."""
     order = list(systems)
     for number in range(len(spent.setdefault(order[0], [])), len(works)):
