@@ -17,8 +17,8 @@ from radlite import manifest
 from radlite.data import corpus, sample, sources
 from radlite.data.build import build
 from radlite.errors import UserError
-from radlite.evaluation import baselines, choosing, metrics, report, selection
-from radlite.evaluation.run import evaluate, progress
+from radlite.evaluation import baselines, choosing, ensembles, metrics, page, report, selection
+from radlite.evaluation.run import Run, evaluate, progress
 from radlite.files import atomic, exclusive, read_json, sha256, write_json
 from radlite.reader import Reader
 from radlite.routing.router import SPLIT
@@ -82,7 +82,7 @@ class _Demo:
         self.out, self.scale, self.console = out, scale, console
         self.seconds: dict[str, float] = {}  # of all calls on this folder
         self.rows: list[metrics.Row] = []
-        self.quantized: dict[str, dict[str, Sequence[metrics.Answered]]] = {SPLIT: {}, "test": {}}
+        self.runs: dict[str, list[Run]] = {SPLIT: [], "test": []}
         self.files: dict[str, dict[str, Any]] = {}
 
     def run(self) -> bool:
@@ -98,10 +98,12 @@ class _Demo:
             self.rows += baselines.rows_of_all(self.train, self.test)
         for name in BASES:
             self._base(name)
-        router = choosing.learn(choosing.candidates_of(self.quantized[SPLIT]))
+        router = choosing.learn(choosing.candidates(self.runs[SPLIT]))
         router.save(self.out / "router.json")
-        answered = choosing.routed(choosing.candidates_of(self.quantized["test"]), router)
-        self.rows += metrics.rows(answered, "router", "ensemble")
+        self.rows += ensembles.rows_of_all(choosing.candidates(self.runs["test"]), router)
+        facts = page.facts(Corpus="synthetic reports of radlite, answers by rule")
+        with self._step("page", "All results on one page"):
+            page.write(self.out / "report.html", self.rows, self.runs["test"], facts, router=router)
         self._write()
         self._show()
         return all(file["verified"] for file in self.files.values())
@@ -209,12 +211,12 @@ class _Demo:
         folder = self.out / "results" / f"{name}-{stage}-{shots}-{split}"
         with progress(self.console) as bar:
             reader = Reader(model, style, solved, probabilities=stage == "quantized")
-            setup = metrics.Setup(name, stage, shots, size=size)
+            kind = "Q4_K_M" if stage == "quantized" else ""
+            setup = metrics.Setup(name, stage, shots, size=size, base=name, kind=kind)
             answered = evaluate(reader, items, folder, identity, bar, setup)
-        if stage == "quantized":
-            self.quantized[split][name] = answered
+        self.runs[split].append(Run(folder, setup, tuple(answered), {}))
         if split != SPLIT:
-            self.rows += metrics.rows(answered, name, stage, shots)
+            self.rows += metrics.rows_of(answered, setup)
 
     @contextmanager
     def _step(self, key: str, title: str) -> Iterator[None]:
@@ -251,8 +253,8 @@ class _Demo:
         self.console.print(
             f"{len(TASKS)} tasks, {len(self.test)} test items, {self._unseen()} of them with wordings that training "
             f"never had ({words['unseen']} of {words['variants']} wordings are kept for the test).\n"
-            f"Everything took {sum(self.seconds.values()) / 60:.1f} minutes; numbers and timings: "
-            f"{self.out}/summary.json; this table: {self.out}/summary.md.\n"
+            f"Everything took {sum(self.seconds.values()) / 60:.1f} minutes. Open {self.out}/report.html in a browser: "
+            f"all results on one page, with pictures. Numbers and timings: {self.out}/summary.json.\n"
             "Synthetic reports and tiny models: this shows that the path works, not that a model is fit for use.\n"
         )
         model = self.out / "models" / f"{BASES[-1]}-Q4_K_M.gguf"

@@ -1,9 +1,8 @@
 """`radlite evaluate`, `compare` and `route`: models asked, held against each other, and chosen from."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,6 +33,9 @@ def evaluate(
     send_to: Annotated[
         str, typer.Option(metavar="HOST", help="Another machine that may have the reports, for openai:URL#MODEL.")
     ] = "",
+    router: Annotated[
+        Path | None, typer.Option(help="Router file of radlite route: what its choices come to on these items.")
+    ] = None,
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Show the reports of the worst errors on the page: keep it to yourself.")
     ] = False,
@@ -41,17 +43,22 @@ def evaluate(
 ) -> None:
     """Ask models a split of a corpus, beside the baselines; every number with n and a 95 % interval.
 
-    OUT gets the answers, summary.json, summary.md and report.html, a page to look at and to print.
+    OUT gets the answers, summary.json, summary.md and report.html, a page to look at and to print; report.md is the
+    same without pictures.
     """
     from rich.console import Console
 
+    from radlite.data import pictures
     from radlite.data.corpus import read
-    from radlite.evaluation import baselines, page, report, selection
+    from radlite.evaluation import baselines, choosing, ensembles, page, report, selection
     from radlite.evaluation.metrics import rows_of
     from radlite.evaluation.run import evaluate_models, progress
+    from radlite.routing.router import Router
     from radlite.tasks import named
     from radlite.tasks.prompting import chosen
 
+    pictures.demand()
+    chosen_before = Router.load(router) if router else None
     puts = [chosen(style.strip(), prompts) for style in prompt_style.split(",")]
     ways = [selection.Shots.read(text) for text in shots.split(",")]
     wanted = [named(name.strip()).name for name in tasks.split(",") if name.strip()]
@@ -61,11 +68,13 @@ def evaluate(
     with progress(Console(stderr=True)) as bar:
         runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to)
     found += [row for run in runs for row in rows_of(run.answered, run.setup)]
+    found += ensembles.rows_of_all(choosing.candidates(runs), chosen_before)
     metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
     made = {"corpus": str(corpus), "split": split, "limit": limit, "prompts": [put.hash for put in puts]}
     report.write_summary(out, found, made, metrics)
     texts = {(item.task, item.id): item for item in items} if show_text else None
-    page.write(out / "report.html", found, runs, _facts(corpus, puts), texts)
+    facts = page.facts(Corpus=str(corpus), Prompts=", ".join(put.hash for put in puts))
+    page.write(out / "report.html", found, runs, facts, texts, chosen_before)
     if as_json:
         print_json(found)
     else:
@@ -124,7 +133,7 @@ def route(
 
     found = [run for folder in results for run in runs(folder)]
     wanted = [run for run in found if run.split == SPLIT or run.folder in results]
-    learned = choosing.learn([choosing.Candidate(run.setup.name, run.setup.size, run.answered) for run in wanted], risk)
+    learned = choosing.learn(choosing.candidates(wanted), risk)
     learned.save(out)
     for task, choice in learned.choices.items():
         line = f"{task}: {choice.model} ({choice.metric} {choice.value:.2f}, n={choice.n}; {choice.why})"
@@ -133,22 +142,3 @@ def route(
         if choice.calibration.threshold:
             line += f", answers below {choice.calibration.threshold:.2f} withheld"
         typer.echo(line)
-
-
-def _facts(corpus: Path, prompts: Sequence[Any]) -> dict[str, str]:
-    """What the page says of how it was made."""
-    import shlex
-
-    from radlite import manifest
-    from radlite.runtime import machine
-
-    made, here = manifest.describe("results"), machine.describe()
-    return {
-        "Command": shlex.join(["radlite", *sys.argv[1:]]),
-        "Made": made["created"],
-        "radlite": made["radlite"],
-        "Versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
-        "Machine": f"{here.cpu}, {here.cores} cores",
-        "Corpus": str(corpus),
-        "Prompts": ", ".join(one.hash for one in prompts),
-    }

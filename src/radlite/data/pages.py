@@ -3,7 +3,7 @@
 import html
 import re
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -24,6 +24,27 @@ class Picture:
     figure: Any
     head: tuple[str, ...]
     table: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers without a picture, and what is to be said of them below."""
+
+    heading: str
+    head: tuple[str, ...]
+    table: Sequence[Sequence[Cell]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Parts under one heading, which a page shows when it is opened."""
+
+    heading: str
+    parts: Sequence["Picture | Table"]
+
+
+Part = Picture | Table | Chapter
 
 
 _STYLE = """
@@ -61,6 +82,18 @@ def page(title: str, lead: str, body: str) -> str:
 {body}</body>
 </html>
 """
+
+
+def part(shown: Part, level: int = 2) -> str:
+    """A part of a page; `level` is that of its heading."""
+    if isinstance(shown, Picture):
+        return section(shown, pictures.saved(shown.figure, "svg"), level=level)
+    head = f"<section>\n<h{level}>{text(shown.heading)}</h{level}>\n"
+    if isinstance(shown, Chapter):
+        parts = "".join(part(one, level + 1) for one in shown.parts)
+        return f"{head}<details>\n<summary>Open</summary>\n{parts}</details>\n</section>\n"
+    words = f"<p>{text(shown.caption)}</p>\n" if shown.caption else ""
+    return f"{head}{table(shown.head, shown.table, shown.heading)}\n{words}</section>\n"
 
 
 def section(picture: Picture, svg: bytes, png: str = "", level: int = 2) -> str:
@@ -139,3 +172,26 @@ def _inline(svg: bytes, picture: Picture) -> str:
     root.set("role", "img")
     root.set("aria-label", f"{picture.caption} The table below has the numbers.")
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def markdown(shown: Part, level: int = 2) -> Iterator[str]:
+    """The same as lines of Markdown: headings, words and tables."""
+    yield f"{'#' * level} {_escaped(shown.heading)}"
+    yield ""
+    if isinstance(shown, Chapter):
+        for one in shown.parts:
+            yield from markdown(one, level + 1)
+        return
+    yield f"| {' | '.join(map(_escaped, shown.head))} |"
+    yield f"|{'---|' * len(shown.head)}"
+    for row in shown.table:
+        yield f"| {' | '.join(_escaped(f'{cell:,}' if isinstance(cell, int) else cell) for cell in row)} |"
+    yield ""
+    if shown.caption:
+        yield _escaped(shown.caption)
+        yield ""
+
+
+def _escaped(said: str) -> str:
+    """Any text as Markdown that means it letter by letter."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~&!])", r"\\\1", pictures.plain(said)).strip()

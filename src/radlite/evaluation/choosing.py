@@ -1,8 +1,8 @@
 """Which model answers which task: learned from validation answers, with no more certainty than they give."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from radlite.errors import UserError
 from radlite.evaluation.calibration import fit
 from radlite.evaluation.comparison import LEVEL, compare
 from radlite.evaluation.estimate import holm
-from radlite.evaluation.metrics import FEW, Answered, Measure, counted, measures
+from radlite.evaluation.metrics import FEW, Answered, Measure, Stage, counted, measures
+from radlite.evaluation.run import Run
 from radlite.rads import systems
 from radlite.routing.router import SPLIT, Choice, Router
 from radlite.tasks import named
@@ -165,6 +166,20 @@ def noise(candidates: Sequence[Candidate], router: Router, task: str, seed: int 
     return Noise(float((near[best, at] - near[ours]).mean()), float((far[best, at] - far[ours]).mean()))
 
 
-def candidates_of(named_answers: Mapping[str, Sequence[Answered]]) -> list[Candidate]:
-    """Candidates of equal size from their names and answers."""
-    return [Candidate(name, 0, answered) for name, answered in named_answers.items()]
+def candidates(runs: Sequence[Run]) -> list[Candidate]:
+    """The models of these runs, asked in the usual way, each at the last stage that it is there in."""
+    order = list(get_args(Stage))
+    found: dict[str, Run] = {}
+    for run in runs:
+        known = found.get(run.setup.name)
+        if not (run.setup.shots or run.setup.asked) and (
+            known is None or order.index(run.setup.stage) > order.index(known.setup.stage)
+        ):
+            found[run.setup.name] = run
+    return [Candidate(run.setup.name, run.setup.size, run.answered) for run in found.values()]
+
+
+def value(candidate: Candidate, task: str) -> float | None:
+    """Its primary metric in a task; None if it was not asked that."""
+    part = candidate.of(task)
+    return _value(part) if part.answered else None

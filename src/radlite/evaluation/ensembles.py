@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from radlite.errors import UserError
-from radlite.evaluation.metrics import Answered
+from radlite.evaluation.choosing import Candidate, routed
+from radlite.evaluation.metrics import Answered, Row, rows
 from radlite.routing.router import Router, tempered
 from radlite.tasks import named
 from radlite.tasks.answers import rouge_l
@@ -67,6 +68,19 @@ def agreed(answers: Answers) -> list[Answered]:
         )  # fmt: skip
 
     return _each(answers, choose, lambda task: bool(named(task).labels))
+
+
+def rows_of_all(candidates: Sequence[Candidate], router: Router | None = None) -> list[Row]:
+    """Result rows of the router, if there is one, and of several models put together in each way that they allow."""
+    answers = {one.name: one.answered for one in candidates}
+    made = {"router": routed(candidates, router)} if router else {}
+    if len(answers) > 1:
+        if all(any(one.probabilities for one in answered) for answered in answers.values()):
+            made["averaged"] = averaged(answers, router)
+        if len(answers) > 2:
+            made["consensus"] = consensus(answers)
+        made["agreed"] = agreed(answers)
+    return [row for name, answered in made.items() for row in rows(answered, name, "ensemble")]
 
 
 def _each(

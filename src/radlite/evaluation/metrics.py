@@ -33,7 +33,8 @@ class Row(TypedDict):
     """One number of a result, as it stands in `summary.json`."""
 
     model: str
-    """Name of the base model at every stage; of baselines `majority`, `tfidf` and `rules`; `router` of the ensemble."""
+    """Name of the base model at every stage; of baselines `majority`, `tfidf` and `rules`; of ensembles `router`,
+    `averaged`, `consensus` and `agreed`."""
     stage: Stage
     shots: int
     asked: str
@@ -81,13 +82,28 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A model and how it is asked: what result rows say of it, and its bytes, 0 where they are unknown."""
+    """A model and how it is asked: what result rows say of it, and what of its weights is known."""
 
     name: str
     stage: Stage = "base"
     shots: int = 0
     asked: str = ""
     size: int = 0
+    """Bytes."""
+    base: str = ""
+    """Name of the base, where `name` is that of a file."""
+    kind: str = ""
+    """Of a GGUF file the kind of its weights, such as F16 or Q4_K_M."""
+
+    @property
+    def origin(self) -> str:
+        """What models of the same base have in common."""
+        return self.base or self.name
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the weights are known to be coarser than they were."""
+        return self.kind not in ("", "F32", "F16", "BF16")
 
 
 def grade(example: Example, reading: Reading) -> Answered:

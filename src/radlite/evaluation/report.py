@@ -128,7 +128,8 @@ def columns_of(rows: Sequence[Row], titles: Mapping[Stage, str] = _STAGES) -> li
         key = (column.stage, column.shots, column.asked)
         models = dict.fromkeys(row["model"] for row in rows if _key(row)[:3] == key)
         found += [replace(column, model=name) for name in models if column.model in (None, name)]
-    return found
+    others = dict.fromkeys(row["model"] for row in rows if row["stage"] == "ensemble" and row["model"] != "router")
+    return found + [Column(name, "ensemble", model=name) for name in others]
 
 
 def show(

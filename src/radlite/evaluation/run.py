@@ -233,6 +233,10 @@ class Opened:
     constrain: bool = True
     probabilities: bool = False
     """Whether it is asked how likely each label is: of the files that are read with later."""
+    base: str = ""
+    """As in `Setup`."""
+    kind: str = ""
+    """As in `Setup`."""
 
 
 def open_model(place: str, send_to: str = "") -> Opened:
@@ -267,13 +271,25 @@ def _open_gguf(path: Path, adapter: Path | None = None) -> Opened:
 
     model = open_model(path, remembered=0, adapter=adapter)
     base = manifest.tuned_base(model.manifest or {})
-    exact = (gguf.read(path).manifest or {}).get("quantization") in ("F32", "F16", "BF16")
-    stage: Stage = "base" if not base else "tuned" if exact else "quantized"
+    header = gguf.read(path)
+    kind, origin = _kind(header.keys), str(header.keys.get("general.name") or model.name)
+    stage: Stage = "base" if not base else "tuned" if kind in ("F32", "F16", "BF16") else "quantized"
     identity = text_hash([sha256(path), sha256(adapter)]) if adapter else sha256(path)
     size = sum(one.stat().st_size for one in (path, adapter) if one)
     return Opened(
-        model, base or model.name, stage, "cue" if base else "instruction", identity, size, probabilities=True
-    )
+        model, base or model.name, stage, "cue" if base else "instruction", identity, size, probabilities=True,
+        base=base or origin, kind=kind,
+    )  # fmt: skip
+
+
+def _kind(keys: Mapping[str, Any]) -> str:
+    """What a GGUF's keys call most of its weights, such as F16 or Q4_K_M; empty if they do not tell."""
+    from gguf import LlamaFileType
+
+    try:
+        return LlamaFileType(keys.get("general.file_type")).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+    except ValueError:
+        return ""
 
 
 def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:
@@ -342,7 +358,7 @@ def evaluate_models(
                     choose=one.chooser(),
                 )  # fmt: skip
                 folder = out / "-".join(map(str, (*parts, items[0].split)))
-                setup = Setup(name, opened.stage, one.count, asked, opened.size)
+                setup = Setup(name, opened.stage, one.count, asked, opened.size, opened.base, opened.kind)
                 answered = evaluate(reader, items, folder, opened.identity, progress, setup)
                 found.append(Run(folder, setup, tuple(answered), {}))
     return found
