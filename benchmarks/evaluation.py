@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from radlite.chat import Renderer
 from radlite.data.sample import MAKERS, examples
+from radlite.demo import BASES, base_folder
 from radlite.evaluation.metrics import rows
 from radlite.evaluation.run import evaluate
 from radlite.reader import Reader
@@ -26,7 +28,7 @@ class Slow(ScriptedModel):
     """A scripted model that takes its time, and knows how long that was."""
 
     def __init__(self, answers: Sequence[str], seconds: float) -> None:
-        super().__init__(answers)
+        super().__init__(answers, Renderer.from_folder(base_folder(BASES[-1])))
         self.seconds = seconds
         self.spent = 0.0
 
@@ -60,7 +62,11 @@ def made(count: int) -> list[Example]:
 def overhead(count: int, seconds: float) -> dict[str, float]:
     """Share of the time that is not the model's, without and with the rows."""
     items = made(count)
-    model = Slow([item.answer for item in items], seconds)
+    first = items[:: max(1, len(items) // 20)]
+    model = Slow([item.answer for item in [*first, *items]], seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        evaluate(Reader(model), first, Path(folder))  # what is loaded and compiled once is not counted
+    model.spent = 0.0
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         answered = evaluate(Reader(model), items, Path(folder))

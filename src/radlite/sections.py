@@ -1,5 +1,6 @@
 """The sections of a report, by headings British, American and German in the usual layouts, and its sentences."""
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -29,7 +30,13 @@ class Sentence:
     end: int
 
 
-def sections(text: str) -> list[Section]:
+REMEMBERED: Final = 16
+"""Texts whose parts are remembered: several tasks look at one report, and an answer is held against it more than once.
+So few, that no report stays in memory for long."""
+
+
+@functools.lru_cache(REMEMBERED)
+def sections(text: str) -> tuple[Section, ...]:
     """The sections in the order of the text; together they cover all of it. What no heading names is `other`.
 
     A heading begins a line, has it to itself or ends in a colon, and may be numbered, bold or a Markdown heading.
@@ -41,16 +48,17 @@ def sections(text: str) -> list[Section]:
     result = [Section("other", 0, 0, starts[0])] if starts[0] else []
     for heading, end in zip(found, starts[1:], strict=True):
         result.append(Section(cast(Name, heading.lastgroup), heading.start(), heading.end() - 1, end))
-    return result
+    return tuple(result)
 
 
-def sentences(text: str) -> list[Sentence]:
+@functools.lru_cache(REMEMBERED)
+def sentences(text: str) -> tuple[Sentence, ...]:
     """The sentences in order; together they hold everything that is not blank. A heading is one of its own.
 
     A line break ends a sentence unless it merely wraps the line. Abbreviations, decimals and list marks do not.
     """
     cuts = sorted({at for part in sections(text) for at in (part.start, part.body)} | {0, len(text)})
-    return [one for start, end in itertools.pairwise(cuts) for one in _cut(text, start, end)]
+    return tuple(one for start, end in itertools.pairwise(cuts) for one in _cut(text, start, end))
 
 
 _KIND: Final = r"""(?:final|overall|main|key|other|additional|incidental|relevant|pertinent|significant|positive

@@ -3,7 +3,7 @@
 import heapq
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,13 @@ class Tokenizer:
 
         `opening`: it stands at the beginning or after a control token, and does not go on from other text.
         """
-        ids: list[int] = self._bpe.encode(text, add_special_tokens=False).ids
+        return self._kept(self._bpe.encode(text, add_special_tokens=False).ids)
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each of `texts` as `encode` gives them, together faster than one by one."""
+        return [self._kept(one.ids) for one in self._bpe.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def _kept(self, ids: list[int]) -> list[int]:
         return [number for number in ids if number not in self._lost] if self._lost else ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -210,6 +216,9 @@ class SentencePiece(Tokenizer):
             for word in self._word.findall((blank + part).replace(" ", _BLANK)):
                 ids += self._merged(word)
         return ids
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
 
     def _text(self, ids: list[int]) -> str:
         return b"".join(self._spelled.get(number, b"") for number in ids).decode("utf-8", "replace")

@@ -105,12 +105,12 @@ def _report(text: str) -> _Report | None:
     )
 
 
-def _bodies(text: str, parts: list[Section], *names: Name) -> str:
+def _bodies(text: str, parts: Sequence[Section], *names: Name) -> str:
     """The text of the sections of these names, without headings, in lower case."""
     return "\n".join(text[part.body : part.end] for part in parts if part.name in names).lower()
 
 
-def _study(text: str, parts: list[Section]) -> str:
+def _study(text: str, parts: Sequence[Section]) -> str:
     """What names the study: the examination and, where that says too little, title, technique and first findings."""
     opening = re.split(r"[.\n]", _bodies(text, parts[:1], "other")[:1000])
     title = next((line for line in opening if re.search(_MODALITY, line)), "")

@@ -54,9 +54,12 @@ class _Machine:
     """The deterministic automaton of a grammar, made as far as it is walked."""
 
     def __init__(self, grammar: Grammar, tokenizer: Tokenizer) -> None:
-        ids = {text: tuple(tokenizer.encode(text)) for state in grammar for edge in state for text in edge.texts}
+        texts = list(dict.fromkeys(text for state in grammar for edge in state for text in edge.texts))
+        ids = dict(zip(texts, map(tuple, tokenizer.encode_many(texts)), strict=True))
         self._edges = [[(ids[text], edge.to) for edge in state for text in edge.texts] for state in grammar]
-        self._shortest = self._distances()
+        self._shortest = _distances(
+            [[(min(len(ids[text]) for text in edge.texts), edge.to) for edge in state if edge.texts] for state in grammar]
+        )
         self._roots: dict[int, _Trie] = {}
         self._nodes: dict[frozenset[_Trie], Node] = {}
         self.over = _Trie(shortest=0)
@@ -99,13 +102,14 @@ class _Machine:
                 place.to.add(to)
         return self._roots[state]
 
-    def _distances(self) -> list[int]:
-        """For each state the number of ids to the end of the answer, at least."""
-        found = [1 << 30] * len(self._edges) + [0]
-        for _ in self._edges:
-            for state, edges in enumerate(self._edges):
-                found[state] = min([found[state], *(len(ids) + found[to] for ids, to in edges)])
-        return found
+
+def _distances(edges: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
+    """For each state the number of ids to the end of the answer, at least; `edges` are (ids, state) from each state."""
+    found = [1 << 30] * len(edges) + [0]
+    for _ in edges:
+        for state, ways in enumerate(edges):
+            found[state] = min([found[state], *(ids + found[to] for ids, to in ways)])
+    return found
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 import transformers
@@ -21,8 +21,16 @@ _WINDOW = 16
 """Batches that are sorted by length together; who wants the order asked waits for one window at most."""
 
 
-def open_model(folder: Path, adapter: Path | None = None, batch_size: int = 16, device: str | None = None) -> "HfModel":
+BATCH: Final = {"cpu": 16, "cuda": 64}
+"""Prompts at once. A GPU takes as long for one step of 64 rows as of 16, which is the time to launch it."""
+
+
+def open_model(
+    folder: Path, adapter: Path | None = None, batch_size: int | None = None, device: str | None = None
+) -> "HfModel":
     """Load a model folder and, if given, a LoRA adapter on it: float32 on a CPU, bfloat16 on a GPU.
+
+    `batch_size` is `BATCH` of the device unless given.
 
     Raises `UserError` if either cannot be loaded.
     """
@@ -51,6 +59,7 @@ def open_model(folder: Path, adapter: Path | None = None, batch_size: int = 16, 
                 f"The adapter in {adapter} does not load on {folder} ({type(error).__name__}); "
                 "use the base it was trained on, or train it again."
             ) from error
+    batch_size = batch_size or BATCH.get(torch.device(device).type, BATCH["cpu"])
     return HfModel((adapter or folder).resolve().name, module.to(device), renderer, context, batch_size)
 
 
@@ -108,9 +117,9 @@ class HfModel:
         rows = [self._row(request) for request in requests]
         with self._evaluating():
             self._run([row for row in rows if not row.stop_reason])
+            weighed = self._weighed(rows)
         seconds = (time.perf_counter() - begin) / len(rows)
-        with self._evaluating():
-            return [self._completion(row, seconds) for row in rows]
+        return [self._completion(row, found, seconds) for row, found in zip(rows, weighed, strict=True)]
 
     def _run(self, rows: list[_Row]) -> None:
         """Extend the answers of all rows until each has stopped; what has stopped leaves the batch."""
@@ -173,26 +182,44 @@ class HfModel:
         """The next id of a row, and what its grammar forces after it."""
         return row.walk.take(_among(logits, row.walk.options)) if row.walk else [likeliest]
 
-    def _weigh(self, request: Request, walk: Walk) -> Weighed:
-        """The answer at the end of a walk; what has to be known besides is computed together, in a few rounds."""
-        known: dict[tuple[int, ...], torch.Tensor] = {}
-        missing: list[tuple[int, ...]] = []
-        least = request.least if request.alternatives else None
+    def _weighed(self, rows: Sequence[_Row]) -> list[Weighed | None]:
+        """The answer at the end of each row's walk, if it has one.
+
+        What has to be known besides is computed for all rows together, in a few rounds.
+        """
+        found: list[Weighed | None] = [None] * len(rows)
+        known: list[dict[tuple[int, ...], torch.Tensor]] = [{} for _ in rows]
+        open_ = [(at, row.request, row.walk) for at, row in enumerate(rows) if row.walk]
+        while open_:
+            missing: list[tuple[int, tuple[int, ...]]] = []
+            for at, request, walk in open_:
+                asked = len(missing)
+                weighed = self._weigh(request, walk, known[at], lambda beginning, at=at: missing.append((at, beginning)))
+                if len(missing) == asked:
+                    found[at] = weighed
+            open_ = [one for one in open_ if found[one[0]] is None]
+            for begin in range(0, len(missing), self.batch_size):
+                part = missing[begin : begin + self.batch_size]
+                pending = [[*rows[at].request.prompt.ids, *beginning] for at, beginning in part]
+                cache, mask = self._begun(pending)
+                for (at, beginning), line in zip(part, self._forward(pending, cache, mask)[0], strict=True):
+                    known[at][beginning] = line
+        return found
+
+    def _weigh(
+        self, request: Request, walk: Walk, known: Mapping[tuple[int, ...], torch.Tensor],
+        miss: Callable[[tuple[int, ...]], None],
+    ) -> Weighed:  # fmt: skip
+        """As `grammar.weigh`; `miss` is told of the beginnings after which logits are not `known`."""
 
         def ask(beginning: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
             if tuple(beginning) in known:
                 return _among(known[tuple(beginning)], allowed)
-            missing.append(tuple(beginning))
+            miss(tuple(beginning))
             return {}
 
-        while True:
-            missing.clear()
-            found = weigh(request.grammar, self.renderer.tokenizer, self.renderer.end_id, walk, ask, least)
-            if not missing:
-                return found
-            pending = [[*request.prompt.ids, *beginning] for beginning in missing]
-            cache, mask = self._begun(pending)
-            known |= zip(missing, self._forward(pending, cache, mask)[0], strict=True)
+        least = request.least if request.alternatives else None
+        return weigh(request.grammar, self.renderer.tokenizer, self.renderer.end_id, walk, ask, least)
 
     def _extend(self, row: _Row, ids: Sequence[int]) -> None:
         row.answer += ids
@@ -202,12 +229,9 @@ class HfModel:
         elif len(row.answer) == row.request.max_tokens:
             row.stop_reason = "length"
 
-    def _completion(self, row: _Row, seconds: float) -> Completion:
+    def _completion(self, row: _Row, weighed: Weighed | None, seconds: float) -> Completion:
         assert row.stop_reason
-        ids, probability = row.answer, None
-        found: tuple[Mapping[str, float], ...] = ()
-        if row.walk:
-            ids, probability, found = self._weigh(row.request, row.walk)
+        ids, probability, found = weighed if weighed else (row.answer, None, ())
         return Completion(
             text=self.renderer.tokenizer.decode(ids[:-1] if row.stop_reason == "end" else ids),
             stop_reason=row.stop_reason,

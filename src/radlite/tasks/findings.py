@@ -9,11 +9,11 @@ import bisect
 import functools
 import re
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from radlite.sections import Sentence, sections, sentences
+from radlite.sections import REMEMBERED, Sentence, sections, sentences
 from radlite.tasks.abnormality import CLASSES
 
 State = Literal["positive", "negative", "uncertain"]
@@ -45,7 +45,7 @@ class Support:
     """They never quote the text."""
 
 
-def findings(text: str) -> list[Finding]:
+def findings(text: str) -> tuple[Finding, ...]:
     """The findings in the order of the text.
 
     Left out is what was so earlier (`history of`), and what stands under indication, technique, comparison or exam.
@@ -457,7 +457,8 @@ _REVERSE: Final = re.compile(
 _HEDGE: Final = re.compile(r"\b(?:possibl[ey]|probabl[ey]|likely|questionabl[ey]|may|might|could|suspected)\b")
 
 
-def _findings(text: str, usual: str = "") -> list[Finding]:
+@functools.lru_cache(REMEMBERED)
+def _findings(text: str, usual: str = "") -> tuple[Finding, ...]:
     """As `findings`; `usual` is the organ of a nodule, mass or lesion whose sentence names none."""
     parsed, hidden = _parsed(text), _background(text)
     usual = usual or _usual_organ(parsed)
@@ -465,7 +466,7 @@ def _findings(text: str, usual: str = "") -> list[Finding]:
     found = list(_anatomy(folded))
     for sentence, items in parsed:
         found += _named(folded, sentence, items, usual)
-    return sorted((one for one in found if not _inside(one.start, hidden)), key=lambda one: (one.start, one.end))
+    return tuple(sorted((one for one in found if not _inside(one.start, hidden)), key=lambda one: (one.start, one.end)))
 
 
 def _fold(text: str) -> str:
@@ -501,9 +502,10 @@ class _Item:
     end: int
 
 
-def _parsed(text: str) -> list[tuple[Sentence, list[_Item]]]:
+@functools.lru_cache(REMEMBERED)
+def _parsed(text: str) -> tuple[tuple[Sentence, list[_Item]], ...]:
     folded = _fold(text)
-    return [(sentence, list(_items(folded, sentence))) for sentence in sentences(text)]
+    return tuple((sentence, list(_items(folded, sentence))) for sentence in sentences(text))
 
 
 def _items(folded: str, sentence: Sentence) -> Iterator[_Item]:
@@ -518,7 +520,7 @@ def _items(folded: str, sentence: Sentence) -> Iterator[_Item]:
             yield _Item(kind, name, start.start(), at)
 
 
-def _usual_organ(parsed: list[tuple[Sentence, list[_Item]]]) -> str:
+def _usual_organ(parsed: Sequence[tuple[Sentence, list[_Item]]]) -> str:
     """The organ that a text names first, as that is what was examined; the lung if none."""
     named = (item.name for _, items in parsed for item in items if item.kind == "organ")
     return next(named, "lung").replace("chest", "lung")
@@ -720,7 +722,7 @@ def _all(names: Iterable[str], state: State, said: str, start: int, end: int) ->
     return (Finding(name, state, (side and side.lastgroup) or "", start, end) for name in names)
 
 
-def _sides(found: list[Finding]) -> dict[tuple[str, State], set[str]]:
+def _sides(found: Sequence[Finding]) -> dict[tuple[str, State], set[str]]:
     """The sides of each finding and state; an empty one if no mention says any."""
     result: dict[tuple[str, State], set[str]] = {}
     for one in found:
@@ -786,7 +788,9 @@ def _measures(text: str) -> set[tuple[float, str]]:
     return result
 
 
-def _sources(conclusion: str, claimed: list[Finding], report: str, found: list[Finding]) -> tuple[Sentence, ...]:
+def _sources(
+    conclusion: str, claimed: Sequence[Finding], report: str, found: Sequence[Finding]
+) -> tuple[Sentence, ...]:
     """The sentences that name what is claimed; for a claim without any finding those that share half of its words."""
     words, said, scored = _content(conclusion), sentences(report), []
     starts = [one.start for one in said]
