@@ -1,5 +1,8 @@
 """Items and readings for the tests of this folder."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from radlite.tasks import Example, Reading, named
 
 
@@ -17,3 +20,9 @@ def said(task: str, text: str, status: str | None = None) -> Reading:
     """A reading of `text`, as the reader makes it."""
     answer = named(task).read(text) if status is None else None
     return Reading(task, status or ("unreadable" if answer is None else "ok"), answer, text)  # type: ignore[arg-type]
+
+
+def grounded(task: str, text: str, inputs: Mapping[str, str]) -> Reading:
+    """As `said`, with what the reader makes of the answer beside the report."""
+    found = said(task, text)
+    return found if found.answer is None else replace(found, answer=named(task).ground(found.answer, inputs).answer)

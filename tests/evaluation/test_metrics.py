@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from radlite.errors import UserError
 from radlite.evaluation.metrics import Answered, Row, grade, rows
 from radlite.tasks import named
-from tests.evaluation.items import item, said
+from radlite.tasks.ner import LABELS, NO_ENTITIES
+from tests.evaluation.items import grounded, item, said
 
 
 def value(found: list[Row], metric: str, slice: str = "all") -> tuple[float, int]:
@@ -128,6 +129,59 @@ def test_kappa_is_that_of_scikit_learn_and_the_distance_that_of_the_ranks(pairs:
     distance = sum(abs(answer - truth) for answer, truth in ranks) / len(ranks)
     [row] = [row for row in found if row["metric"] == "rank_error" and row["slice"] == "all"]
     assert row["value"] == pytest.approx(distance)
+
+
+WORDS = [f"word{number}" for number in range(8)]
+SPANS = st.dictionaries(
+    st.tuples(st.integers(0, 7), st.integers(1, 2)).map(lambda span: " ".join(WORDS[span[0] : sum(span)])),
+    st.sampled_from(LABELS[:3]),
+    max_size=4,
+)
+
+
+def entities(spans: dict[str, str]) -> str:
+    by_label: dict[str, list[str]] = {}
+    for words, label in spans.items():
+        by_label.setdefault(label, []).append(words)
+    lines = [f"{label}: {'; '.join(by_label[label])}" for label in LABELS if label in by_label]
+    return "\n".join(lines) or NO_ENTITIES
+
+
+@given(st.lists(st.tuples(SPANS, SPANS), min_size=1, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_f1_over_entities_is_that_of_nervaluate_for_the_whole_corpus(pairs: list[tuple[dict[str, str], ...]]) -> None:
+    from nervaluate.evaluator import Evaluator
+
+    report = {"report": " ".join(WORDS)}
+    answered = [
+        grade(
+            item("radiology_ner", number, entities(true), inputs=report),
+            grounded("radiology_ner", entities(given), report),
+        )
+        for number, (true, given) in enumerate(pairs)
+    ]
+    placed = [
+        [[{"label": label, "start": report["report"].index(words), "end": report["report"].index(words) + len(words)}
+          for words, label in spans.items()] for spans in side]
+        for side in zip(*pairs, strict=True)
+    ]  # fmt: skip
+    if any(map(len, placed[0])) and any(map(len, placed[1])):
+        theirs = Evaluator(placed[0], placed[1], tags=list(LABELS), loader="dict").evaluate()["overall"]["strict"].f1
+        assert value(rows(answered, "tiny", "base"), "micro_f1")[0] == pytest.approx(theirs)
+
+
+@given(st.lists(st.tuples(*[st.lists(st.sampled_from(WORDS), min_size=1, max_size=9)] * 2), min_size=1, max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_rouge_is_that_of_rouge_score(pairs: list[tuple[list[str], list[str]]]) -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    texts = [(" ".join(true), " ".join(given)) for true, given in pairs]
+    answered = [
+        grade(item("impression_generation", number, true), said("impression_generation", given))
+        for number, (true, given) in enumerate(texts)
+    ]
+    theirs = [RougeScorer(["rougeL"]).score(true, given)["rougeL"].fmeasure for true, given in texts]
+    assert value(rows(answered, "tiny", "base"), "rouge_l")[0] == pytest.approx(sum(theirs) / len(theirs))
 
 
 def test_an_answer_without_a_rank_counts_as_the_farthest_one() -> None:

@@ -58,7 +58,10 @@ class _Machine:
         ids = dict(zip(texts, map(tuple, tokenizer.encode_many(texts)), strict=True))
         self._edges = [[(ids[text], edge.to) for edge in state for text in edge.texts] for state in grammar]
         self._shortest = _distances(
-            [[(min(len(ids[text]) for text in edge.texts), edge.to) for edge in state if edge.texts] for state in grammar]
+            [
+                [(min(len(ids[text]) for text in edge.texts), edge.to) for edge in state if edge.texts]
+                for state in grammar
+            ]
         )
         self._roots: dict[int, _Trie] = {}
         self._nodes: dict[frozenset[_Trie], Node] = {}

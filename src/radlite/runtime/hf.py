@@ -194,7 +194,9 @@ class HfModel:
             missing: list[tuple[int, tuple[int, ...]]] = []
             for at, request, walk in open_:
                 asked = len(missing)
-                weighed = self._weigh(request, walk, known[at], lambda beginning, at=at: missing.append((at, beginning)))
+                weighed = self._weigh(
+                    request, walk, known[at], lambda beginning, at=at: missing.append((at, beginning))
+                )
                 if len(missing) == asked:
                     found[at] = weighed
             open_ = [one for one in open_ if found[one[0]] is None]
