@@ -5,7 +5,7 @@ by modality, organ and reason. What an earlier study was, or what else the histo
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 

@@ -193,12 +193,9 @@ class HfModel:
         while open_:
             missing: list[tuple[int, tuple[int, ...]]] = []
             for at, request, walk in open_:
-                asked = len(missing)
-                weighed = self._weigh(
-                    request, walk, known[at], lambda beginning, at=at: missing.append((at, beginning))
-                )
-                if len(missing) == asked:
-                    found[at] = weighed
+                weighed, lacking = self._weigh(request, walk, known[at])
+                missing += [(at, beginning) for beginning in lacking]
+                found[at] = None if lacking else weighed
             open_ = [one for one in open_ if found[one[0]] is None]
             for begin in range(0, len(missing), self.batch_size):
                 part = missing[begin : begin + self.batch_size]
@@ -209,19 +206,20 @@ class HfModel:
         return found
 
     def _weigh(
-        self, request: Request, walk: Walk, known: Mapping[tuple[int, ...], torch.Tensor],
-        miss: Callable[[tuple[int, ...]], None],
-    ) -> Weighed:  # fmt: skip
-        """As `grammar.weigh`; `miss` is told of the beginnings after which logits are not `known`."""
+        self, request: Request, walk: Walk, known: Mapping[tuple[int, ...], torch.Tensor]
+    ) -> tuple[Weighed, list[tuple[int, ...]]]:
+        """As `grammar.weigh`, and the beginnings after which the logits are not `known` yet."""
+        missing: list[tuple[int, ...]] = []
 
         def ask(beginning: Sequence[int], allowed: Sequence[int]) -> Mapping[int, float]:
             if tuple(beginning) in known:
                 return _among(known[tuple(beginning)], allowed)
-            miss(tuple(beginning))
+            missing.append(tuple(beginning))
             return {}
 
         least = request.least if request.alternatives else None
-        return weigh(request.grammar, self.renderer.tokenizer, self.renderer.end_id, walk, ask, least)
+        found = weigh(request.grammar, self.renderer.tokenizer, self.renderer.end_id, walk, ask, least)
+        return found, missing
 
     def _extend(self, row: _Row, ids: Sequence[int]) -> None:
         row.answer += ids
