@@ -85,9 +85,9 @@ def _radar(values: Values, models: Sequence[Column], tasks: Sequence[str]) -> Pi
     table = []
     for at, column in enumerate(models):
         found = [value_of(values, column, task, named(task).metric) for task in tasks]
-        values = [row["value"] if row else math.nan for row in found]
+        reached = [row["value"] if row else math.nan for row in found]
         axes.plot(
-            [*angles, angles[0]], [*values, values[0]], marker=_MARKS[at % len(_MARKS)], markersize=4, linewidth=1.4,
+            [*angles, angles[0]], [*reached, reached[0]], marker=_MARKS[at % len(_MARKS)], markersize=4, linewidth=1.4,
             color=pictures.COLOURS[at % len(pictures.COLOURS)], label=pictures.short(titled(column)),
             linestyle=("-", "--", ":")[at // len(pictures.COLOURS) % 3],
         )  # fmt: skip
@@ -156,13 +156,13 @@ def _severity(values: Values, models: Sequence[Column]) -> Picture:
     ends = [0.0] * len(lines)
     for at, (name, cells) in enumerate(found.items()):
         turn, kind = divmod(at, len(pictures.COLOURS))
-        values = [cell["value"] if cell else 0.0 for cell in cells]
+        shares = [cell["value"] if cell else 0.0 for cell in cells]
         axes.barh(
-            range(len(lines)), values, left=ends, height=0.72, label=name.removeprefix("severity ").replace("_", " "),
+            range(len(lines)), shares, left=ends, height=0.72, label=name.removeprefix("severity ").replace("_", " "),
             color=pictures.COLOURS[kind], hatch=("", "///", "...")[turn % 3],
             edgecolor="white", linewidth=0.3,
         )  # fmt: skip
-        ends = [end + value for end, value in zip(ends, values, strict=True)]
+        ends = [end + value for end, value in zip(ends, shares, strict=True)]
     axes.set_yticks(range(len(lines)), [pictures.short(line) for line in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_xlim(0, 1)
@@ -189,8 +189,8 @@ def _systems(values: Values, models: Sequence[Column], seen: Sequence[str]) -> P
     found = [[value_of(values, column, RADS.name, RADS.metric, system) for column in models] for system in seen]
     figure = pictures.figure(0.42 * len(seen) + 1.2, "")
     axes = figure.add_subplot()
-    values = np.array([[row["value"] if row else math.nan for row in line] for line in found])
-    axes.pcolormesh(values, vmin=0, vmax=1, cmap="cividis", edgecolors="white", linewidth=1)  # imshow makes a bitmap
+    shades = np.array([[row["value"] if row else math.nan for row in line] for line in found])
+    axes.pcolormesh(shades, vmin=0, vmax=1, cmap="cividis", edgecolors="white", linewidth=1)  # imshow makes a bitmap
     axes.invert_yaxis()
     for y, line in enumerate(found):
         for x, row in enumerate(line):
