@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from radlite.cli.common import Corpus, Json, PromptPack, print_json
+from radlite.cli.common import Corpus, Json, PromptPack, Ray, Workers, print_json
 from radlite.errors import UserError
 
 
@@ -34,6 +34,8 @@ def evaluate(
     send_to: Annotated[
         str, typer.Option(metavar="HOST", help="Another machine that may have the reports, for openai:URL#MODEL.")
     ] = "",
+    workers: Workers = 1,
+    ray: Ray = "",
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Show the reports of the worst errors on the page: keep it to yourself.")
     ] = False,
@@ -48,10 +50,12 @@ def evaluate(
     from radlite.data.corpus import read
     from radlite.evaluation import baselines, page, report, selection
     from radlite.evaluation.metrics import rows_of
-    from radlite.evaluation.run import evaluate_models, progress
+    from radlite.evaluation.run import demand_gguf, evaluate_models, progress
     from radlite.tasks import named
     from radlite.tasks.prompting import chosen
 
+    if workers > 1 or ray:  # told now: the baselines take their time
+        demand_gguf(models)
     puts = [chosen(style.strip(), prompts) for style in prompt_style.split(",")]
     ways = [selection.Shots.read(text) for text in shots.split(",")]
     wanted = [named(name.strip()).name for name in tasks.split(",") if name.strip()]
@@ -59,7 +63,7 @@ def evaluate(
     known = [row for task in dict.fromkeys(item.task for item in items) for row in read(corpus, task, "train")]
     found = baselines.rows_of_all(known, items)
     with progress(Console(stderr=True)) as bar:
-        runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to)
+        runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to, workers, ray)
     found += [row for run in runs for row in rows_of(run.answered, run.setup)]
     metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
     made = {"corpus": str(corpus), "split": split, "limit": limit, "prompts": [put.hash for put in puts]}
