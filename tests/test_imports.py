@@ -20,9 +20,9 @@ ORDER = [
     {"data", "runtime", "routing"},
     {"reader"},
     {"training"},
+    {"serving"},
     {"evaluation"},
     {"export"},
-    {"serving"},
     {"demo"},
     {"cli"},
 ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from radlite.chat import Prompt, Turn
 from radlite.errors import UserError
@@ -42,6 +43,17 @@ def turns(
         asked += [Turn("user", text) for text in prompts.turns(task, shot.inputs)]
         asked.append(Turn("assistant", prompts.written(task, shot.answer)))
     return asked + [Turn("user", text) for text in prompts.turns(task, inputs, style)]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Questions to a model: the requests, the numbers and texts of the questions they are of, and the readings of those
+    that do not fit its context."""
+
+    requests: list[Request]
+    numbers: list[int]
+    questions: list[tuple[Task, Mapping[str, str]]]
+    unasked: list[tuple[int, Reading]]
 
 
 class Reader:
@@ -105,17 +117,28 @@ class Reader:
 
         It ends early, within one step of the engine, once `stop()` is true.
         """
-        asked = [(self.prompts.asked(named(task)), inputs) for task, inputs in questions]
-        prompts = [self.prompt(task, inputs) for task, inputs in asked]
-        fit = []
-        for number, (prompt, (task, _)) in enumerate(zip(prompts, asked, strict=True)):
+        asked = self.asked(questions)
+        yield from asked.unasked
+        for at, completion in self.model.complete(asked.requests, stop):
+            yield asked.numbers[at], self.reading(asked, at, completion)
+
+    def asked(self, questions: Iterable[tuple[str, Mapping[str, str]]]) -> "Asked":
+        """What the model is to be asked for these (task, inputs), without asking it."""
+        found = Asked([], [], [], [])
+        for number, (name, inputs) in enumerate(questions):
+            task = self.prompts.asked(named(name))
+            prompt = self.prompt(task, inputs)
             if self._fits(prompt, task):
-                fit.append(number)
+                found.numbers.append(number)
+                found.questions.append((task, inputs))
+                found.requests.append(self.request(prompt, task, inputs))
             else:
-                yield number, self._too_long(task, prompt)
-        requests = [self.request(prompts[number], *asked[number]) for number in fit]
-        for at, completion in self.model.complete(requests, stop):
-            yield fit[at], self._reading(*asked[fit[at]], completion)
+                found.unasked.append((number, self._too_long(task, prompt)))
+        return found
+
+    def reading(self, asked: "Asked", at: int, completion: Completion) -> Reading:
+        """What the model's completion of the request at this place comes to."""
+        return self._reading(*asked.questions[at], completion)
 
     def request(self, prompt: Prompt, task: Task, inputs: Mapping[str, str]) -> Request:
         """What the model is asked to complete, for `task` on `inputs` by this prompt.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from radlite.cli.common import Adapter, PromptPack, PromptStyle, tell_cost
+from radlite.cli.common import Adapter, PromptPack, PromptStyle, Ray, Workers, tell_cost
 
 
 def batch(
@@ -28,14 +28,12 @@ def batch(
     prompt_style: PromptStyle = "",
     prompts: PromptPack = None,
     context: Annotated[int | None, typer.Option(min=64, help="Window in tokens; the model's own if not given.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Engines, each a process; they share the model's memory.")] = 1,
+    workers: Workers = 1,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each; cores / workers if not given.")
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Cut an answer after so much work.")] = None,
-    ray: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, local, or host:port of its head.")
-    ] = "",
+    ray: Ray = "",
 ) -> None:
     """Read a table of reports into a table of answers, in its order, one row a report and task.
 

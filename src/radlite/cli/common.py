@@ -16,6 +16,10 @@ PromptPack = Annotated[
     typer.Option(metavar="FILE.toml", help="The tasks in your own words, for a model of others: docs/other-models.md."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+Workers = Annotated[int, typer.Option(min=1, help="Engines, each a process; they share the model's memory.")]
+Ray = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, local, or host:port of its head.")
+]
 Adapter = Annotated[
     Path | None,
     typer.Option(metavar="FILE.gguf", help="LoRA adapter over the model, from radlite export --adapter-only."),

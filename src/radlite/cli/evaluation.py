@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from radlite.cli.common import Corpus, Json, PromptPack, print_json
+from radlite.cli.common import Corpus, Json, PromptPack, Ray, Workers, print_json
 from radlite.errors import UserError
 
 
@@ -36,6 +36,8 @@ def evaluate(
     router: Annotated[
         Path | None, typer.Option(help="Router file of radlite route: what its choices come to on these items.")
     ] = None,
+    workers: Workers = 1,
+    ray: Ray = "",
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Show the reports of the worst errors on the page: keep it to yourself.")
     ] = False,
@@ -52,12 +54,14 @@ def evaluate(
     from radlite.data.corpus import read
     from radlite.evaluation import baselines, choosing, ensembles, page, report, selection
     from radlite.evaluation.metrics import rows_of
-    from radlite.evaluation.run import evaluate_models, progress
+    from radlite.evaluation.run import demand_gguf, evaluate_models, progress
     from radlite.routing.router import Router
     from radlite.tasks import named
     from radlite.tasks.prompting import chosen
 
     pictures.demand()
+    if workers > 1 or ray:  # told now: the baselines take their time
+        demand_gguf(models)
     chosen_before = Router.load(router) if router else None
     puts = [chosen(style.strip(), prompts) for style in prompt_style.split(",")]
     ways = [selection.Shots.read(text) for text in shots.split(",")]
@@ -66,7 +70,7 @@ def evaluate(
     known = [row for task in dict.fromkeys(item.task for item in items) for row in read(corpus, task, "train")]
     found = baselines.rows_of_all(known, items)
     with progress(Console(stderr=True)) as bar:
-        runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to)
+        runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to, workers, ray)
     found += [row for run in runs for row in rows_of(run.answered, run.setup)]
     found += ensembles.rows_of_all(choosing.candidates(runs), chosen_before)
     metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()

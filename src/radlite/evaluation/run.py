@@ -2,13 +2,17 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
+import queue
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,16 +24,22 @@ from radlite.evaluation.metrics import Answered, Setup, Stage, grade
 from radlite.evaluation.selection import Shots
 from radlite.files import exclusive, sha256
 from radlite.manifest import text_hash, weights_hash
-from radlite.reader import Reader
-from radlite.runtime import remote
-from radlite.runtime.model import Model
-from radlite.tasks import Example, named
+from radlite.reader import Asked, Reader
+from radlite.runtime import child, remote
+from radlite.runtime.model import Completion, Model
+from radlite.serving import cluster, engines
+from radlite.tasks import Example, Reading, named
 from radlite.tasks.prompting import OURS, Prompts
 from radlite.tasks.task import Style
 
 # Items are asked in blocks that always begin at the same places, and a continued run asks its block from the beginning:
 # engines compute neighbours together, which the last digits of a result depend on.
 _BLOCK = 64
+
+Add = Callable[[Example, Reading], None]
+"""Takes one item and the answer to it, from any thread."""
+Asker = Callable[[Iterable[Sequence[Example]], Add], None]
+"""Has blocks of items answered, and gives on each answer as it comes, in any order."""
 
 
 def evaluate(
@@ -39,12 +49,14 @@ def evaluate(
     identity: str = "",
     progress: Progress | None = None,
     setup: Setup | None = None,
+    ask: Asker | None = None,
 ) -> list[Answered]:
     """Ask `reader` all `examples` and judge the answers, one line each in `out/{task}.jsonl`, as they come.
 
     Files that are there already are continued: a last line cut short is dropped, and what results is what a run
     without interruption gives, but for the seconds. `identity` is a digest of the model's weights; `setup` is what is
-    told of it later. Report text is not written; the model's own text is.
+    told of it later. Report text is not written; the model's own text is. `ask` asks elsewhere what `reader` would be
+    asked here; the lines stand in the order of the items all the same.
 
     Raises `UserError` if a file is of another evaluation (model, shots, prompt or items), if a solved example is
     among the items, if another process writes to `out`, or if the files cannot be written.
@@ -54,16 +66,17 @@ def evaluate(
         groups.setdefault(example.task, []).append(example)
     for task, items in groups.items():
         _check(reader, task, items)
-    answered: list[Answered] = []
-    with exclusive(out):
+    with exclusive(out), contextlib.ExitStack() as opened:
+        files: dict[str, _File] = {}
         for task, items in groups.items():
-            bar = progress.add_task(f"{reader.model.name} {task}", total=len(items)) if progress else None
             header = _header(reader, items, identity, setup or Setup(reader.model.name))
-            for answer in _continued(reader, items, out / f"{task}.jsonl", header):
-                answered.append(answer)
-                if progress and bar is not None:
-                    progress.advance(bar)
-    return answered
+            files[task] = opened.enter_context(_File(out / f"{task}.jsonl", items, header))
+            if progress:
+                files[task].show(progress, f"{reader.model.name} {task}")
+        # One pool for all tasks: no engine waits for the last answers to another one's task.
+        if work := [block for file in files.values() for block in file.blocks()]:
+            (ask or functools.partial(_ask, reader))(work, lambda item, reading: files[item.task].add(item, reading))
+        return [answer for file in files.values() for answer in file.answered]
 
 
 def progress(console: Console) -> Progress:
@@ -82,20 +95,101 @@ def _check(reader: Reader, task: str, items: Sequence[Example]) -> None:
             raise UserError(f"The solved example {shot.id} of {task} is among the items evaluated; choose others.")
 
 
-def _continued(reader: Reader, items: Sequence[Example], path: Path, header: dict[str, Any]) -> Iterator[Answered]:
-    done = _opened(path, header, items)
-    yield from done
-    if len(done) == len(items):
-        return
-    with path.open("ab", buffering=0) as file:
-        for begin in range(len(done) - len(done) % _BLOCK, len(items), _BLOCK):
-            block = items[begin : begin + _BLOCK]
-            readings = reader.read_many((example.task, example.inputs) for example in block)
-            for number, (example, reading) in enumerate(zip(block, readings, strict=True), start=begin):
-                if number >= len(done):
-                    answer = grade(example, reading)
-                    _write(file, path, dataclasses.asdict(answer))
-                    yield answer
+def _ask(reader: Reader, work: Iterable[Sequence[Example]], add: Add) -> None:
+    """Have blocks answered in this process, by one thread that does nothing but ask the model.
+
+    Meanwhile this one makes the prompts of the next block, and reads and judges what is answered.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as model:
+        try:
+            running: tuple[Sequence[Example], Asked, _Answers] | None = None
+            for block in work:
+                asked = reader.asked([(example.task, example.inputs) for example in block])
+                answers = _Answers(model, reader, asked, stop)
+                if running:
+                    _take(reader, *running, add)
+                running = block, asked, answers
+            if running:
+                _take(reader, *running, add)
+        finally:
+            stop.set()
+
+
+def _take(reader: Reader, block: Sequence[Example], asked: Asked, answers: "_Answers", add: Add) -> None:
+    for number, reading in asked.unasked:
+        add(block[number], reading)
+    for at, completion in answers:
+        number = asked.numbers[at]
+        add(block[number], reader.reading(asked, at, completion))
+
+
+class _Answers:
+    """What a model makes of the requests of a block, as they are ready, from a thread of `pool`."""
+
+    def __init__(self, pool: ThreadPoolExecutor, reader: Reader, asked: Asked, stop: threading.Event) -> None:
+        self._found: queue.SimpleQueue[tuple[int, Completion] | None] = queue.SimpleQueue()
+        self._done = pool.submit(self._run, reader, asked, stop)
+
+    def _run(self, reader: Reader, asked: Asked, stop: threading.Event) -> None:
+        try:
+            for found in reader.model.complete(asked.requests, stop.is_set):
+                self._found.put(found)
+        finally:
+            self._found.put(None)
+
+    def __iter__(self) -> Iterator[tuple[int, Completion]]:
+        yield from iter(self._found.get, None)
+        self._done.result()
+
+
+class _File:
+    """The answers to the items of one task, written in the order of the items, in whatever order they come: at any
+    instant the file is a beginning of what it will be. Safe to use from several threads."""
+
+    def __init__(self, path: Path, items: Sequence[Example], header: dict[str, Any]) -> None:
+        """Begin the file, or go on with it. Raises `UserError` as `_opened` does."""
+        self.answered = _opened(path, header, items)
+        """What is written."""
+        self._path, self._items = path, items
+        self._place = {example.id: number for number, example in enumerate(items)}
+        self._early: dict[int, Answered] = {}
+        """By number, those that have to wait for the one before them."""
+        self._lock = threading.Lock()
+        self._tell: Callable[[], object] = lambda: None
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("ab", buffering=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def show(self, progress: Progress, title: str) -> None:
+        """Add a bar of this file to `progress`."""
+        bar = progress.add_task(title, total=len(self._items), completed=len(self.answered))
+        self._tell = functools.partial(progress.advance, bar)
+
+    def blocks(self) -> Iterator[Sequence[Example]]:
+        """What is still to be asked: the block whose answers are not all there, and those after it."""
+        done = len(self.answered)
+        begin = done - done % _BLOCK if done < len(self._items) else done
+        return (self._items[at : at + _BLOCK] for at in range(begin, len(self._items), _BLOCK))
+
+    def add(self, example: Example, reading: Reading) -> None:
+        """Judge an answer and write it, or keep it until those before it are there; one that is there is not taken.
+
+        Raises `UserError` if it cannot be written.
+        """
+        number = self._place[example.id]
+        with self._lock:
+            if number < len(self.answered) or number in self._early:
+                return
+            self._early[number] = grade(example, reading)
+            while following := self._early.pop(len(self.answered), None):
+                _write(self._file, self._path, dataclasses.asdict(following))
+                self.answered.append(following)
+                self._tell()
 
 
 def _header(reader: Reader, items: Sequence[Example], identity: str, setup: Setup) -> dict[str, Any]:
@@ -237,39 +331,60 @@ class Opened:
     """As in `Setup`."""
     kind: str = ""
     """As in `Setup`."""
+    files: tuple[Path, Path | None] | None = None
+    """Of a GGUF: the model, and the adapter over it if there is one."""
 
 
-def open_model(place: str, send_to: str = "") -> Opened:
+def open_model(place: str, send_to: str = "", here: bool = True) -> Opened:
     """Open a GGUF file, a Hugging Face model folder, an adapter folder, `BASE+ADAPTER` (two folders or GGUF files), or
     a model behind a server, `openai:URL#MODEL`, which is on this machine or on the host `send_to`.
 
-    What radlite tuned is asked by cue, any other model by full instruction. Raises `UserError` if it is none of these.
+    What radlite tuned is asked by cue, any other model by full instruction. A GGUF file that is not to be asked `here` is
+    not loaded. Raises `UserError` if it is none of these.
     """
     if place.startswith(remote.PREFIX):
         model = remote.open_model(place, send_to)
         return Opened(model, model.name, "base", "instruction", text_hash(place), constrain=False)
+    if files := _gguf_files(place):
+        return _open_gguf(files, here)
     path = Path(place)
     base, plus, adapter = place.rpartition("+")
-    if path.is_file():
-        return _open_gguf(path)
     if path.is_dir():
         made = manifest.read(path) if (path / manifest.NAME).is_file() else {}
         return _open_adapter("", path) if made.get("kind") == "adapter" else _open_folder(path, made)
     if plus and Path(base).is_dir() and Path(adapter).is_dir():
         return _open_adapter(base, Path(adapter))
-    if plus and Path(base).is_file() and Path(adapter).is_file():
-        return _open_gguf(Path(base), Path(adapter))
     raise UserError(
         f"There is no model {place}; give a GGUF file, a model folder, an adapter folder, BASE+ADAPTER or "
         "openai:URL#MODEL."
     )
 
 
-def _open_gguf(path: Path, adapter: Path | None = None) -> Opened:
+def demand_gguf(places: Iterable[str]) -> None:
+    """Raise `UserError` if one of several models is no GGUF file, nor one with an adapter: no other model is asked in
+    processes of its own."""
+    for place in places:
+        if not _gguf_files(place):
+            raise UserError(
+                f"--workers and --ray take GGUF files only, or BASE.gguf+ADAPTER.gguf, and {place} is none; make one with "
+                "radlite export, or leave them out."
+            )
+
+
+def _gguf_files(place: str) -> tuple[Path, Path | None] | None:
+    """The model and, if there is one, the adapter over it."""
+    if Path(place).is_file():
+        return Path(place), None
+    base, plus, adapter = place.rpartition("+")
+    return (Path(base), Path(adapter)) if plus and Path(base).is_file() and Path(adapter).is_file() else None
+
+
+def _open_gguf(files: tuple[Path, Path | None], here: bool) -> Opened:
     from radlite.runtime import gguf
     from radlite.runtime.engine import open_model
 
-    model = open_model(path, remembered=0, adapter=adapter)
+    path, adapter = files
+    model = open_model(path, remembered=0, adapter=adapter) if here else child.describe(path, adapter=adapter)
     base = manifest.tuned_base(model.manifest or {})
     header = gguf.read(path)
     kind, origin = _kind(header.keys), str(header.keys.get("general.name") or model.name)
@@ -278,7 +393,7 @@ def _open_gguf(path: Path, adapter: Path | None = None) -> Opened:
     size = sum(one.stat().st_size for one in (path, adapter) if one)
     return Opened(
         model, base or model.name, stage, "cue" if base else "instruction", identity, size, probabilities=True,
-        base=base or origin, kind=kind,
+        base=base or origin, kind=kind, files=files,
     )  # fmt: skip
 
 
@@ -332,19 +447,25 @@ def evaluate_models(
     prompts: Sequence[Prompts] = (OURS,),
     progress: Progress | None = None,
     send_to: str = "",
+    workers: int = 1,
+    ray: str = "",
 ) -> list["Run"]:
     """Evaluate the model at each of `places` on `items`, which are of one split; the answers lie under `out`.
 
     Each is asked in every way: with each of `shots`, which are chosen from `train`, by each of `prompts`. A model bears
     the name of its base; a second one of the same base and stage that of its own file or folder. `send_to` is another
-    machine that may have the items, for a model there. Continues what an earlier call left in `out`. Raises `UserError`
-    as its parts do, and if two models would bear one name.
+    machine that may have the items, for a model there. Several `workers` are engines with a process each, on the Ray
+    cluster at `ray` if given; one is this process. Continues what an earlier call left in `out`. Raises `UserError` as
+    its parts do, if two models would bear one name, or if workers or Ray are for anything but GGUF files.
     """
+    elsewhere = workers > 1 or bool(ray)
+    if elsewhere:
+        demand_gguf(places)
     found: list[Run] = []
     names: set[tuple[str, Stage]] = set()
     ways = [(one, one.pool(train), put) for put in prompts for one in shots]
     for place in places:
-        opened = open_model(place, send_to)
+        opened = open_model(place, send_to, here=not elsewhere)
         with contextlib.closing(opened.model):
             name = opened.model.name if (opened.name, opened.stage) in names else opened.name
             if (name, opened.stage) in names:
@@ -359,6 +480,16 @@ def evaluate_models(
                 )  # fmt: skip
                 folder = out / "-".join(map(str, (*parts, items[0].split)))
                 setup = Setup(name, opened.stage, one.count, asked, opened.size, opened.base, opened.kind)
-                answered = evaluate(reader, items, folder, opened.identity, progress, setup)
+                ask = _pool(reader, opened.files, workers, ray) if elsewhere and opened.files else None
+                answered = evaluate(reader, items, folder, opened.identity, progress, setup, ask)
                 found.append(Run(folder, setup, tuple(answered), {}))
     return found
+
+
+def _pool(reader: Reader, files: tuple[Path, Path | None], workers: int, ray: str) -> Asker:
+    """What has blocks answered by engines that read a GGUF file as `reader` does."""
+    path, adapter = files
+    engine = engines.Engine(path, prompts=reader.prompts, adapter=adapter, shots=reader.shots, choose=reader.choose)
+    if ray:
+        return functools.partial(cluster.ask, engine, workers, ray)
+    return functools.partial(engines.ask, engine, workers)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from radlite.chat import Renderer
 from radlite.errors import UserError
 from radlite.runtime import adapter, engine, gguf
-from radlite.runtime.model import Completion, Request, never
+from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, never
 
 _TRIES: Final = 2
 """A request over which the engine ended so many times is given up."""
@@ -27,12 +27,21 @@ def open_model(path: Path, **settings: Any) -> "ChildModel":
 
     Raises `UserError` as that does, and if the process ends while it loads.
     """
+    model = describe(path, **settings)
+    model.start()
+    return model
+
+
+def describe(path: Path, **settings: Any) -> "ChildModel":
+    """What `open_model` gives, by the header of the file alone: its process starts with the first request.
+
+    Raises `UserError` if a file is no model.
+    """
     header = gguf.read(path)
     over = settings.get("adapter")
     made = adapter.read(over, header).manifest if over else header.manifest
-    model = ChildModel(path, settings, header.renderer(), made)
-    model.start()
-    return model
+    context = settings.get("context_tokens") or min(header.context_tokens, DEFAULT_CONTEXT)
+    return ChildModel(path, settings, header.renderer(), context, made)
 
 
 class ChildModel:
@@ -43,14 +52,18 @@ class ChildModel:
     """
 
     def __init__(
-        self, path: Path, settings: dict[str, Any], renderer: Renderer, manifest: dict[str, Any] | None
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        renderer: Renderer,
+        context_tokens: int,
+        manifest: dict[str, Any] | None,
     ) -> None:
         self.name = adapter.name(path, settings.get("adapter"))
         self.renderer = renderer
         self.manifest = manifest
-        self.context_tokens = 0
-        self.restarts = 0
-        """How often the process was started again."""
+        self.context_tokens = context_tokens
+        self._starts = 0
         self._path, self._settings = path, settings
         self._lock = threading.RLock()
         self._process: Any = None
@@ -59,8 +72,14 @@ class ChildModel:
         self._taken = False
         """Whether the process has begun with the requests that it was last sent."""
 
+    @property
+    def restarts(self) -> int:
+        """How often the process was started again."""
+        return max(0, self._starts - 1)
+
     def start(self) -> None:
         """Start the process and wait until the model is loaded."""
+        self._starts += 1
         spawn = multiprocessing.get_context("spawn")
         self._pipe, other = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(other, self._path, self._settings), daemon=True)
@@ -111,7 +130,6 @@ class ChildModel:
         """What comes back before the process ends, if it does; (0, None) at the end where `stop` ended it."""
         if self._process is None or not self._process.is_alive():
             self._end()
-            self.restarts += 1
             self.start()
         assert self._pipe
         self._number += 1

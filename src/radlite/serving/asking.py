@@ -9,12 +9,12 @@ from typing import Any
 
 from radlite.errors import UserError
 from radlite.manifest import tuned_base, tuned_wording
-from radlite.reader import Reader
+from radlite.reader import Chooser, Reader
 from radlite.routing.detection import detect
 from radlite.routing.router import Calibration, Router
 from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf
-from radlite.tasks import TASKS
+from radlite.tasks import TASKS, Example
 from radlite.tasks.prompting import OURS, Prompts
 from radlite.tasks.rads import RADS
 from radlite.tasks.task import Style
@@ -57,12 +57,17 @@ def reader(
     seconds: float = math.inf,
     prompts: Prompts = OURS,
     calibration: Mapping[str, Calibration] | None = None,
+    shots: Mapping[str, Sequence[Example]] | None = None,
+    choose: Chooser | None = None,
 ) -> Reader:
     """Ask a model of a GGUF file as it, or the adapter over it, was tuned: by cue if radlite did, else by instruction
-    or a user's `prompts`."""
+    or a user's `prompts`. The rest is as in `Reader`."""
     made = model.manifest or {}
     style: Style = "cue" if tuned_base(made) else "instruction"
-    return Reader(model, style, tuned=tuned_wording(made), seconds=seconds, prompts=prompts, calibration=calibration)
+    return Reader(
+        model, style, shots, tuned=tuned_wording(made), seconds=seconds, prompts=prompts, choose=choose,
+        calibration=calibration,
+    )  # fmt: skip
 
 
 def possible(given: Sequence[str]) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,10 +17,10 @@ from radlite.files import exclusive, sha256
 from radlite.manifest import text_hash
 from radlite.serving import engines, tables
 from radlite.serving.asking import fitting, possible, tuning
-from radlite.serving.engines import Batch, Engine, Question
+from radlite.serving.engines import Engine
 from radlite.serving.journal import Entry, Journal
 from radlite.serving.tables import Row
-from radlite.tasks import named
+from radlite.tasks import Reading, named
 
 # Windows and batches are formed from the table alone and always asked whole: engines compute neighbours together, which
 # the last digits of a result depend on. So a continued run gives what one without interruption gives.
@@ -58,6 +58,34 @@ class Job:
     def asked(self) -> tuple[str, ...]:
         """The tasks that a row may be asked."""
         return self.tasks or possible(tuple(self.texts))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A task to ask of a row of the table: the one numbered `at`, from 0, of the `of` entries that the row has."""
+
+    row: int
+    at: int
+    of: int
+    carried: Mapping[str, Any]
+    task: str
+    inputs: Mapping[str, str]
+    status: str = ""
+    """Of one that cannot be asked."""
+    why: str = ""
+
+    def entry(self, reading: Reading | None = None) -> Entry:
+        """What the journal holds of it."""
+        status, warnings = (reading.status, list(reading.warnings)) if reading else (self.status, [self.why])
+        entry: Entry = {"row": self.row, "at": self.at, "of": self.of, "carried": dict(self.carried)}
+        entry |= {"task": self.task, "status": status, "warnings": warnings}
+        if reading:
+            entry |= {"model": reading.model, "seconds": round(reading.seconds, 3)}
+            entry["confidence"] = None if reading.confidence is None else round(reading.confidence, 4)
+            entry["probabilities"] = dict(reading.probabilities)
+            if reading.answer is not None:
+                entry |= {"answer": named(self.task).render(reading.answer), "structured": asdict(reading.answer)}
+        return entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +175,8 @@ def _depends(job: Job, engine: Engine) -> dict[str, Any]:
 def _ask(job: Job, engine: Engine, workers: int, ray: str, journal: Journal, meter: "_Meter") -> None:
     """Fill the journal."""
 
-    def add(entry: Entry) -> None:
-        journal.add(entry)
+    def add(question: Question, reading: Reading) -> None:
+        journal.add(question.entry(reading))
         meter.show()
 
     work = _batches(job, journal)
@@ -163,8 +191,9 @@ def _ask(job: Job, engine: Engine, workers: int, ray: str, journal: Journal, met
         engines.ask(engine, workers, work, add)
 
 
-def _batches(job: Job, journal: Journal) -> Iterator[Batch]:
-    """What is still to be asked. The entries of rows that cannot be asked go straight into the journal."""
+def _batches(job: Job, journal: Journal) -> Iterator[list[Question]]:
+    """What is still to be asked, all tasks of a report one after the other. The entries of rows that cannot be asked go
+    straight into the journal."""
     for window in _windows(_rows(job)):
         if all(journal.has(row.number) for row in window):
             continue

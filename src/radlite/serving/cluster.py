@@ -1,19 +1,18 @@
-"""Engines on a Ray cluster: Ray Data hands out batches; this process alone keeps the journal."""
+"""Engines on a Ray cluster: Ray Data hands out batches; this process alone keeps the answers."""
 
 import itertools
-import json
 import logging
 import os
 import pickle
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from radlite.errors import UserError
 from radlite.files import sha256
-from radlite.serving.engines import Batch, Engine, answers
-from radlite.serving.journal import Entry
+from radlite.serving.engines import Engine, Q, Question, answers
+from radlite.tasks import Reading
 
 _PATIENCE: Final = 10.0
 """Seconds for the head of a cluster to answer."""
@@ -21,8 +20,10 @@ _ROUND: Final = 16
 """Batches for each engine that are given to Ray at once, as it takes no open end; engines are opened for each round."""
 
 
-def ask(engine: Engine, workers: int, address: str, work: Iterable[Batch], add: Callable[[Entry], None]) -> None:
-    """Have `work` answered by as many engines on the cluster, which share its cores unless threads are named.
+def ask(
+    engine: Engine, workers: int, address: str, work: Iterable[Sequence[Q]], add: Callable[[Q, Reading], None]
+) -> None:
+    """As `engines.ask`, but the engines are on the cluster and share its cores unless threads are named.
 
     What a node that is lost had in hand is asked again elsewhere; answers that come twice are for `add` to refuse.
     Every node needs radlite and the same model file at the same place. Raises `UserError` if there is no cluster, if
@@ -34,8 +35,8 @@ def ask(engine: Engine, workers: int, address: str, work: Iterable[Batch], add: 
         engine = replace(engine, threads=_threads(ray, engine.threads, workers))
         digests, coming = [sha256(path) for path in engine.files], iter(work)
         while batches := list(itertools.islice(coming, _ROUND * workers)):
-            for entry in _round(ray, engine, digests, workers, batches):
-                add(entry)
+            for question, reading in _round(ray, engine, digests, workers, batches):
+                add(question, reading)
     except (ray.exceptions.RayError, ConnectionError, TimeoutError, socket.gaierror) as error:
         raise UserError(
             f"The Ray cluster at {address} cannot be reached or came to an end ({type(error).__name__}); what was "
@@ -81,22 +82,25 @@ def _threads(ray: Any, wanted: int | None, workers: int) -> int:
     return threads
 
 
-def _round(ray: Any, engine: Engine, digests: list[str], workers: int, batches: list[Batch]) -> Iterator[Entry]:
+def _round(
+    ray: Any, engine: Engine, digests: list[str], workers: int, batches: list[Sequence[Q]]
+) -> Iterator[tuple[Q, Reading]]:
     # As bytes: what Ray cannot make a column of, it quotes in its log.
-    items = [{"batch": pickle.dumps(batch)} for batch in batches]
+    items = [{"at": at, "batch": pickle.dumps(batch)} for at, batch in enumerate(batches)]
     data = ray.data.from_items(items, override_num_blocks=len(items))
-    answered = data.map_batches(
+    told = data.map_batches(
         _Worker,
         fn_constructor_args=(engine, digests),
         batch_size=1,
         num_cpus=engine.threads,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
     )
-    for row in answered.iter_rows():
-        entry = json.loads(row["entry"])
-        if "wrong" in entry:
-            raise UserError(entry["wrong"])
-        yield entry
+    for row in told.iter_rows():
+        answered = pickle.loads(row["answered"])
+        if isinstance(answered, str):
+            raise UserError(answered)
+        for number, reading in answered:
+            yield batches[row["at"]][number], reading
 
 
 class _Worker:
@@ -112,8 +116,13 @@ class _Worker:
         except UserError as error:  # told as a result: Ray would open the engine again and again
             self.wrong = str(error)
 
-    def __call__(self, batches: dict[str, Any]) -> dict[str, list[str]]:
-        if self.wrong:
-            return {"entry": [json.dumps({"wrong": self.wrong})]}
-        asked = [pickle.loads(batch) for batch in batches["batch"]]
-        return {"entry": [json.dumps(entry) for batch in asked for entry in answers(self.reader, batch)]}
+    def __call__(self, batches: dict[str, Any]) -> dict[str, Any]:
+        answered = [pickle.dumps(self._answered(pickle.loads(batch))) for batch in batches["batch"]]
+        return {"at": batches["at"], "answered": answered}
+
+    def _answered(self, batch: Sequence[Question]) -> list[tuple[int, Reading]] | str:
+        """The answers with the numbers of their questions, as no report has to travel back; or why there are none."""
+        try:
+            return self.wrong or list(answers(self.reader, batch))
+        except UserError as error:
+            return str(error)

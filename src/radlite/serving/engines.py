@@ -5,26 +5,25 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 from radlite.errors import UserError
-from radlite.reader import Reader
+from radlite.reader import Chooser, Reader
 from radlite.runtime import child
 from radlite.runtime.machine import cores
 from radlite.runtime.model import never
 from radlite.serving import asking
-from radlite.serving.journal import Entry
-from radlite.tasks import Reading, named
+from radlite.tasks import Example, Reading
 from radlite.tasks.prompting import OURS, Prompts
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How a model is opened: `context` in tokens and `threads` as the engine chooses if None, `kind` as in
+    """How a model is opened and asked: `context` in tokens and `threads` as the engine chooses if None, `kind` as in
     `runtime.engine.open_model`, `seconds` of work for an answer at most, `prompts` in which it is asked, `adapter` over
-    it if given."""
+    it if given, `shots` and `choose` as in `Reader`."""
 
     path: Path
     context: int | None = None
@@ -33,6 +32,8 @@ class Engine:
     seconds: float | None = None
     prompts: Prompts = OURS
     adapter: Path | None = None
+    shots: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    choose: Chooser | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -49,65 +50,49 @@ class Engine:
             remembered=0,
             adapter=self.adapter,
         )
-        return asking.reader(model, self.seconds or math.inf, self.prompts)
+        return asking.reader(model, self.seconds or math.inf, self.prompts, shots=self.shots, choose=self.choose)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A task to ask of a row of the table: the one numbered `at`, from 0, of the `of` entries that the row has."""
+class Question(Protocol):
+    """A task and the texts that it is asked of; an `Example` is one."""
 
-    row: int
-    at: int
-    of: int
-    carried: Mapping[str, Any]
-    task: str
-    inputs: Mapping[str, str]
-    status: str = ""
-    """Of one that cannot be asked."""
-    why: str = ""
+    @property
+    def task(self) -> str: ...
 
-    def entry(self, reading: Reading | None = None) -> Entry:
-        """What the journal holds of it."""
-        status, warnings = (reading.status, list(reading.warnings)) if reading else (self.status, [self.why])
-        entry: Entry = {"row": self.row, "at": self.at, "of": self.of, "carried": dict(self.carried)}
-        entry |= {"task": self.task, "status": status, "warnings": warnings}
-        if reading:
-            entry |= {"model": reading.model, "seconds": round(reading.seconds, 3)}
-            entry["confidence"] = None if reading.confidence is None else round(reading.confidence, 4)
-            entry["probabilities"] = dict(reading.probabilities)
-            if reading.answer is not None:
-                entry |= {"answer": named(self.task).render(reading.answer), "structured": asdict(reading.answer)}
-        return entry
+    @property
+    def inputs(self) -> Mapping[str, str]: ...
 
 
-Batch = Sequence[Question]
-"""Questions that are asked together: all tasks of a report one after the other."""
+Q = TypeVar("Q", bound=Question)
 
 
-def answers(reader: Reader, batch: Batch, stop: Callable[[], bool] = never) -> Iterator[Entry]:
-    """The answers to a batch as they are ready; it ends early once `stop()` is true.
+def answers(
+    reader: Reader, batch: Sequence[Question], stop: Callable[[], bool] = never
+) -> Iterator[tuple[int, Reading]]:
+    """The answers to questions that are asked together, as they are ready, each with the number of its question; it
+    ends early once `stop()` is true.
 
-    A report that radlite itself cannot handle, which is a defect, costs its own answer and no other one.
+    A report that radlite itself cannot handle, which is a defect, costs its own answer and no other one: it is `failed`.
     """
-    waiting = dict(enumerate(batch))
+    waiting = dict.fromkeys(range(len(batch)))
     try:
         for number, reading in reader.readings([(one.task, one.inputs) for one in batch], stop):
-            question = waiting.pop(number)
-            yield question.entry(reading)
+            del waiting[number]
+            yield number, reading
     except UserError:
         raise
     except Exception as error:
         if len(batch) == 1:
             why = f"radlite could not handle this report ({type(error).__name__})"
-            yield replace(batch[0], status="failed", why=why).entry()
+            yield 0, Reading(batch[0].task, "failed", None, "", warnings=(why,), model=reader.model.name)
             return
-        for question in waiting.values():
-            yield from answers(reader, [question], stop)
+        for number in waiting:
+            yield from ((number, reading) for _, reading in answers(reader, [batch[number]], stop))
 
 
-def ask(engine: Engine, workers: int, work: Iterable[Batch], add: Callable[[Entry], None]) -> None:
-    """Have `work` answered by as many engines of this machine, which share its cores unless threads are named; each
-    answer is given to `add`, from whichever thread.
+def ask(engine: Engine, workers: int, work: Iterable[Sequence[Q]], add: Callable[[Q, Reading], None]) -> None:
+    """Have batches of questions answered by as many engines of this machine, which share its cores unless threads are
+    named; each question and its answer are given to `add`, from whichever thread.
 
     Raises `UserError` if an engine cannot be opened or goes down for good. However it ends, the processes are gone.
     """
@@ -122,11 +107,11 @@ def ask(engine: Engine, workers: int, work: Iterable[Batch], add: Callable[[Entr
         opened.append(own)
         free.put(own)
 
-    def answer(batch: Batch) -> None:
+    def answer(batch: Sequence[Q]) -> None:
         own = free.get()
         try:
-            for entry in answers(own, batch, stop.is_set):
-                add(entry)
+            for number, reading in answers(own, batch, stop.is_set):
+                add(batch[number], reading)
         finally:
             free.put(own)
 
