@@ -9,7 +9,7 @@ from rich.console import Console
 
 from radlite.errors import UserError
 from radlite.evaluation.metrics import Row, Stage, grade, rows
-from radlite.evaluation.report import markdown, read_rows, table, write_summary
+from radlite.evaluation.report import markdown, read_rows, show, table, write_summary
 from tests.evaluation.items import item, said
 
 
@@ -50,6 +50,24 @@ def test_the_table_fits_the_terminal_and_breaks_nothing_off() -> None:
         lines = shown(width).splitlines()
         assert max(map(len, lines)) <= width
         assert "…" not in "".join(lines)
+
+
+def printed(width: int, rows: list[Row]) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    show(console, rows)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_narrow_terminal_gets_a_table_a_base_with_the_best_baseline_of_each_task() -> None:
+    every = [
+        *result("tfidf", "baseline", right=6), *result("rules", "baseline", right=2), *ALL,
+        *(row for model in ("tiny-qwen2.5", "tiny-qwen3") for shots in (3, 5) for row in result(model, "base", shots)),
+    ]  # fmt: skip
+    wide, narrow = printed(140, every), printed(80, every)
+    assert max(map(len, wide.splitlines())) <= 140 and "TF-IDF" in wide and "best" not in wide
+    assert max(map(len, narrow.splitlines())) <= 80 and "TF-IDF" not in narrow and narrow.count("baseline") == 2
+    assert narrow.count("0.75\n") + narrow.count(" 0.75 ") >= 2  # TF-IDF's
+    assert "…" not in wide + narrow
 
 
 def test_columns_without_a_result_are_left_out() -> None:

@@ -28,6 +28,16 @@ class Column:
     model: str | None = None
     asked: str = ""
 
+    @property
+    def width(self) -> int:
+        """Columns of a terminal that it takes."""
+        return max(7, *map(len, self.title.split()))
+
+    def fits(self, rows: Sequence[Row]) -> bool:
+        """Whether one of `rows` stands in it."""
+        return any(_key(row)[:3] == (self.stage, self.shots, self.asked) and self.model in (None, row["model"])
+                   for row in rows)  # fmt: skip
+
 
 Key = tuple[Stage, int, str, str | None]
 """Stage, shots, how it was asked, and model: None for each base model."""
@@ -42,8 +52,8 @@ NOTE = (
 )
 
 
-WIDE = 105
-"""Columns of terminal that a table of several base models needs."""
+_BESIDE: Final = 13, 41
+"""Columns of a terminal beside those of the values, with one base model and with several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +92,8 @@ def table(
     """A rich table for a terminal: for each task one entry a base model, its value over the interval.
 
     There is a column for each baseline, each stage by its name in `titles` and number of shots, and the router, as far
-    as there are rows for it. Without `metrics` each task shows its primary one. With one base model and what the demo
-    measures the table is 80 columns wide at most, with several 105. Raises `UserError` if two rows claim one cell, as
-    those of two splits do.
+    as there are rows for it. Without `metrics` each task shows its primary one. Raises `UserError` if two rows claim
+    one cell, as those of two splits do.
     """
     entries, columns = _entries(rows, _columns(rows, titles), metrics, slice)
     alone = len(entries[0].models) == 1 if entries else True
@@ -93,8 +102,7 @@ def table(
     if not alone:
         result.add_column("model", overflow="fold")
     for column in columns:
-        title = column.title.replace(" ", "\n")
-        result.add_column(title, justify="right", width=max(7, *map(len, title.split("\n"))))
+        result.add_column(column.title.replace(" ", "\n"), justify="right", width=column.width)
     for entry in entries:
         head = Text(f"{entry.task.replace('_', ' ') if alone else entry.task}\n{entry.metric}, n={entry.n}")
         for model, cells in entry.lines(columns):
@@ -111,6 +119,7 @@ def _columns(rows: Iterable[Row], titles: Mapping[Stage, str]) -> list[Column]:
         Column("majority", "baseline", model="majority"),
         Column("TF-IDF", "baseline", model="tfidf"),
         Column("rules", "baseline", model="rules"),
+        Column("best baseline", "baseline", model="best"),
         *(
             Column(" ".join(filter(None, (title, f"{shots}-shot" if shots else "", asked))), stage, shots, asked=asked)
             for stage, title in titles.items()
@@ -135,16 +144,32 @@ def columns_of(rows: Sequence[Row], titles: Mapping[Stage, str] = _STAGES) -> li
 def show(
     console: Console, rows: Sequence[Row], titles: Mapping[Stage, str] = _STAGES, metrics: Sequence[str] = ()
 ) -> None:
-    """Print the results: one table, or one for each base model where the terminal is too narrow for one."""
-    models = [row["model"] for row in rows if row["stage"] not in ("baseline", "ensemble")]
-    if console.width >= WIDE or len(set(models)) < 2:
+    """Print the results: one table, or where the terminal is too narrow for it one for each base model, with the best
+    baseline of each task in place of all."""
+    models = list(dict.fromkeys(row["model"] for row in rows if row["stage"] not in ("baseline", "ensemble")))
+    width = _BESIDE[len(models) > 1] + sum(column.width + 1 for column in _columns(rows, titles) if column.fits(rows))
+    if console.width >= width or not models:
         console.print(table(rows, titles, metrics))
     else:
-        for model in dict.fromkeys(models):
-            console.print(f"\n{model}", style="bold")
-            others = set(models) - {model}
-            console.print(table([row for row in rows if row["model"] not in others], titles, metrics))
+        shared = [*_best_baselines(rows), *(row for row in rows if row["stage"] == "ensemble")]
+        for name in models:
+            console.print(f"\n{name}", style="bold")
+            console.print(table([*shared, *(row for row in rows if row["model"] == name)], titles, metrics))
     console.print(NOTE, style="dim")
+
+
+def _best_baselines(rows: Sequence[Row]) -> Iterator[Row]:
+    """Of each task the rows of the baseline that does best in its primary metric, under one name."""
+    baselines = [row for row in rows if row["stage"] == "baseline"]
+    for task in dict.fromkeys(row["task"] for row in baselines):
+        metric = named(task).metric
+        values = {row["model"]: row["value"] for row in baselines
+                  if (row["task"], row["metric"], row["slice"]) == (task, metric, "all")}  # fmt: skip
+        if values:
+            best = max(values, key=values.__getitem__)
+            for row in baselines:
+                if (row["task"], row["model"]) == (task, best):
+                    yield {**row, "model": "best"}
 
 
 def _stacked(entry: _Entry, row: Row | None) -> Text:
