@@ -32,6 +32,12 @@ def test_any_text_survives_and_never_becomes_a_control_token(tiny: Tokenizer, te
     check(tiny, text)
 
 
+@given(texts=st.lists(TEXT))
+@settings(deadline=None)
+def test_texts_have_the_same_ids_together_as_one_by_one(tiny: Tokenizer, texts: list[str]) -> None:
+    assert tiny.encode_many(texts) == [tiny.encode(text) for text in texts]
+
+
 @given(text=TEXT)
 @settings(deadline=None)
 def test_any_text_survives_and_never_becomes_a_control_token_in_the_real_vocabulary(qwen: Tokenizer, text: str) -> None:

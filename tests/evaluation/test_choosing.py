@@ -1,6 +1,7 @@
 """Choosing by validation answers: what chance does, what it does not, and what an oracle's advantage is worth."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +9,11 @@ from typer.testing import CliRunner
 
 from radlite.cli import app
 from radlite.errors import UserError
+from radlite.evaluation import choosing, ensembles
 from radlite.evaluation.choosing import Candidate, learn, noise, routed
 from radlite.evaluation.ensembles import agreed, averaged, consensus
-from radlite.evaluation.metrics import Answered, Setup, grade, rows
-from radlite.evaluation.run import evaluate
+from radlite.evaluation.metrics import Answered, Setup, Stage, grade, rows
+from radlite.evaluation.run import Run, evaluate
 from radlite.reader import Reader
 from radlite.routing.router import Router
 from radlite.runtime.scripted import ScriptedModel
@@ -41,6 +43,36 @@ def test_a_model_that_is_clearly_better_gets_the_task_whatever_its_size() -> Non
     choice = router.choice_for("m_staging")
     assert choice.model == "large" and "higher than small, 0.50" in choice.why
     assert (choice.metric, choice.value, choice.n) == ("accuracy", 0.9, 100)
+
+
+def run(name: str, stage: Stage, answered: list[Answered], **facts: Any) -> Run:
+    return Run(Path("x"), Setup(name, stage, **facts), tuple(answered), {})
+
+
+def test_of_the_runs_of_a_model_the_last_stage_asked_in_the_usual_way_is_chosen_from() -> None:
+    runs = [
+        run("one", "quantized", staged(0.9), size=3), run("one", "tuned", staged(0.8)),
+        run("one", "quantized", staged(0.7), shots=3), run("two", "base", staged(0.5)),
+        run("two", "base", staged(0.5), asked="task-first"),
+    ]  # fmt: skip
+    found = choosing.candidates(runs)
+    assert [(one.name, one.size, choosing.value(one, "m_staging")) for one in found] == [
+        ("one", 3, 0.9),
+        ("two", 0, 0.5),
+    ]
+
+
+def test_several_models_together_have_rows_and_one_alone_has_none() -> None:
+    three = [
+        Candidate(name, 1, staged(share, seed=at))
+        for at, (name, share) in enumerate((("a", 0.9), ("b", 0.8), ("c", 0.7)))
+    ]
+    router = learn(three)
+    made = {(row["model"], row["value"]) for row in ensembles.rows_of_all(three, router)
+            if (row["metric"], row["slice"]) == ("accuracy", "all")}  # fmt: skip
+    assert ("router", choosing.value(three[0], "m_staging")) in made
+    assert {name for name, _ in made} == {"router", "agreed"}  # no probabilities, no impressions
+    assert not ensembles.rows_of_all(three[:1])
 
 
 def test_models_that_are_not_told_apart_are_chosen_by_size_and_then_by_order() -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from radlite.evaluation import selection
 from radlite.evaluation.metrics import Row, rows, rows_of
 from radlite.evaluation.run import Run, evaluate, evaluate_models, open_model
 from radlite.evaluation.selection import Shots
-from radlite.reader import Reader
+from radlite.reader import Asked, Reader
 from radlite.runtime.scripted import ScriptedModel
 from radlite.tasks import Example
 from radlite.tasks.prompting import OURS, Prompts
@@ -100,6 +101,20 @@ def test_an_interrupted_run_goes_on_where_it_stood(tmp_path: Path, after: int) -
     assert evaluate(reader(), items(), tmp_path / "cut") == expected
     for name in ("m_staging.jsonl", "radiology_qa.jsonl"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_prompts_are_made_while_the_model_works_and_none_far_ahead(tmp_path: Path) -> None:
+    asked = items(200)
+    prepared: list[int] = []
+
+    class Counting(Reader):
+        def asked(self, questions: Any) -> Asked:
+            prepared.append(len(self.model.prompts))  # type: ignore[attr-defined]
+            return super().asked(questions)
+
+    assert len(evaluate(Counting(scripted()), asked, tmp_path)) == len(asked)
+    # The first two blocks before the first is answered, no block later than that before its own turn.
+    assert len(prepared) == 5 and prepared[1] < 64 and prepared[4] < 200
 
 
 def test_a_finished_run_asks_nothing_again(tmp_path: Path) -> None:
