@@ -66,6 +66,76 @@ def test_llama_cpp_and_the_gguf_package_encode_alike(type: Type) -> None:
     np.testing.assert_allclose(theirs, decode(encode(values, type), type), atol=2e-5)
 
 
+_HEEDING = sorted(quantize.WEIGHED)
+
+
+def wild(columns: int, seed: int = 0, spread: float = 1.5) -> np.ndarray:
+    return np.random.default_rng(seed).lognormal(0, spread, columns).astype(np.float32)
+
+
+@pytest.mark.parametrize("type", _HEEDING, ids=lambda type: type.name)
+def test_importance_lowers_the_error_where_it_counts_and_keeps_the_bound(type: Type) -> None:
+    values = np.random.default_rng(1).normal(0, 0.02, (64, 1024)).astype(np.float32)
+    importance = wild(1024)
+    plain, heeding = (decode(encode(values, type, given), type) for given in (None, importance))
+    lost = [float((importance * (decoded - values) ** 2).sum(dtype=np.float64)) for decoded in (plain, heeding)]
+    assert lost[1] < 0.95 * lost[0]
+    assert excess(values, heeding, type) <= 1
+
+
+@pytest.mark.parametrize("type", sorted(set(LOSS) - quantize.WEIGHED), ids=lambda type: type.name)
+def test_types_that_search_no_scale_are_the_same_with_importance(type: Type) -> None:
+    values = np.random.default_rng(1).normal(0, 0.02, (4, 512)).astype(np.float32)
+    assert (encode(values, type, wild(512)) == encode(values, type)).all()
+
+
+@pytest.mark.parametrize("type", _HEEDING, ids=lambda type: type.name)
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
+def test_columns_without_input_and_wild_importance_break_no_row(type: Type, scale: float) -> None:
+    values = np.random.default_rng(1).normal(0, 0.02, (16, 1024)).astype(np.float32)
+    values[8:, 100] = 1
+    values[12] *= 1e-4
+    values[15] = 0
+    none, single, blocks, peaks = wild(1024), np.zeros(1024, np.float32), wild(1024), wild(1024, spread=0.1)
+    none[::3] = 0
+    single[77] = 1
+    blocks[256:512] = 0
+    blocks[608:640] = 0
+    peaks[[5, 300]] = 1e12
+    for importance in (none, single, blocks, peaks):
+        decoded = decode(encode(values, type, importance * np.float32(scale)), type)
+        assert excess(values, decoded, type) <= 1
+        assert (np.linalg.norm(decoded[:12, 256:512], axis=1) > 0).all(), "a block without input is no block of zeros"
+
+
+@pytest.mark.parametrize("type", _HEEDING, ids=lambda type: type.name)
+def test_importance_counts_by_its_shares_and_none_at_all_is_as_not_given(type: Type) -> None:
+    values = np.random.default_rng(1).normal(0, 0.02, (4, 512)).astype(np.float32)
+    importance = wild(512)
+    assert (encode(values, type, importance) == encode(values, type, importance * np.float32(2**20))).all()
+    assert (encode(values, type, np.zeros(512, np.float32)) == encode(values, type)).all()
+
+
+def test_a_row_that_importance_would_spoil_is_encoded_without() -> None:
+    """One column of each block counts, and is worth 1.4 steps: its step would be the block's, and clip all others."""
+    values = np.random.default_rng(1).uniform(-1, 1, (8, 256)).astype(np.float32)
+    values[:, 1::16] = 1
+    values[:4, ::16] = 1.4 / 32
+    importance = np.full(256, 1e-6, np.float32)
+    importance[::16] = 1
+    spoiled = decode(quantize._encoder(Type.Q6_K)(values, importance), Type.Q6_K)
+    assert excess(values[:4], spoiled[:4], Type.Q6_K) > 1
+    found = encode(values, Type.Q6_K, importance)
+    assert (found[:4] == encode(values[:4], Type.Q6_K)).all()
+    assert excess(values, decode(found, Type.Q6_K), Type.Q6_K) <= 1
+
+
+@pytest.mark.parametrize("columns", [255, 257, 0])
+def test_importance_of_another_number_of_columns_is_never_read(columns: int) -> None:
+    with pytest.raises(ValueError, match="256 columns"):
+        encode(np.zeros((2, 256), np.float32), Type.Q4_K, np.ones(columns, np.float32))
+
+
 def test_a_library_without_encoder_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     import json
 

@@ -133,6 +133,14 @@ def export(
     ] = "",
     base: Annotated[Path | None, typer.Option(help="The adapter's base, if it is not where it was.")] = None,
     merged: Annotated[Path | None, typer.Option(help="Keep the merged model in this folder.")] = None,
+    importance: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CORPUS",
+            help="Corpus of your reports: round finest what its training rows show to count. Takes the whole model in "
+            "float32, and long for a large one without a GPU.",
+        ),
+    ] = None,
     adapter_only: Annotated[
         bool,
         typer.Option("--adapter-only", help="The adapter alone, for --adapter of radlite read; slower than merged."),
@@ -145,32 +153,60 @@ def export(
     import tempfile
 
     from radlite import manifest
-    from radlite.export import gguf
     from radlite.export.merge import merge
     from radlite.runtime.layout import demand_kind
 
     if adapter_only:
         from radlite.export import adapter as adapters
 
-        if quantize or merged:
-            raise UserError("An adapter alone is neither merged nor quantised; leave out --quantize and --merged.")
+        if quantize or merged or importance:
+            raise UserError(
+                "An adapter alone is neither merged nor quantised; leave out --quantize, --merged and --importance."
+            )
         adapters.write(adapter, out, base)
         typer.echo(
             f"{out}: {out.stat().st_size / 1e6:,.1f} MB, an adapter; read with --model BASE.gguf --adapter {out}."
         )
         return
     demand_kind(quantize := quantize or "Q4_K_M")
+    rows = _counting(importance, quantize) if importance else []
     plain = (adapter / "config.json").is_file() and not (adapter / manifest.NAME).is_file()
     if plain or manifest.read(adapter).get("kind") != "adapter":
-        gguf.write(adapter, out, quantize)
+        _write(adapter, out, quantize, rows)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merged.") as room:
             folder = merge(adapter, merged or Path(room) / adapter.resolve().name, base)
-            gguf.write(folder, out, quantize)
+            _write(folder, out, quantize, rows)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:,.1f} MB, {quantize}.")
     if merged:
         typer.echo(f"Check it: radlite verify {out} --against {merged} --corpus CORPUS")
+
+
+def _counting(corpus: Path, kind: str) -> list[Any]:
+    """The rows that show what counts in a model."""
+    from radlite.data.corpus import read
+    from radlite.evaluation.selection import sample
+    from radlite.export.importance import ROWS, demand_use
+
+    demand_use(kind)
+    return sample(read(corpus, split="train"), ROWS)
+
+
+def _write(folder: Path, out: Path, kind: str, rows: list[Any]) -> None:
+    """Write the model in `folder` to a GGUF file, rounded by what counts in `rows`, if there are any."""
+    from rich.console import Console
+
+    from radlite.evaluation.run import progress
+    from radlite.export import gguf
+    from radlite.export.importance import measure
+
+    found = None
+    if rows:
+        gguf.tensors(folder, gguf.settings(folder))  # what cannot be written is told before the long measurement
+        with progress(Console(stderr=True)) as bar:
+            found = measure(folder, rows, bar)
+    gguf.write(folder, out, kind, importance=found)
 
 
 @app.command()

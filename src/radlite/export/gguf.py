@@ -15,8 +15,9 @@ from radlite import manifest
 from radlite.chat import Renderer
 from radlite.errors import UserError
 from radlite.export import weights
+from radlite.export.importance import Importance, demand_use
 from radlite.export.quantize import encode
-from radlite.export.weights import Tensor
+from radlite.export.weights import Array, Tensor
 from radlite.files import atomic, read_json
 from radlite.runtime import layout
 
@@ -24,33 +25,43 @@ _TOO_LARGE = 65520.0
 """The smallest number that rounds to infinity in half precision."""
 
 
-def write(folder: Path, out: Path, kind: str = "F16", threads: int | None = None) -> Path:
+def write(
+    folder: Path, out: Path, kind: str = "F16", threads: int | None = None, importance: Importance | None = None
+) -> Path:
     """Write the model in `folder` to the GGUF file `out` and return its path; `kind` is one of `layout.KINDS`.
 
-    Memory: a few blocks of one tensor, and that tensor encoded. The file appears whole or not at all. Raises
-    `UserError` for another architecture, weights that are missing, damaged or not finite, and a full disk.
+    Where `importance` is given, what counts most to the model's answers is rounded finest. Memory: a few blocks of one
+    tensor, and that tensor encoded. The file appears whole or not at all. Raises `UserError` for another architecture,
+    weights that are missing, damaged or not finite, a full disk, and importance for a kind that has no use for it.
     """
     layout.demand_kind(kind)
+    if importance:
+        demand_use(kind)
     config = settings(folder)
     sources = tensors(folder, config)
     shapes = {name: tensor.shape for name, tensor in sources.items()}
     types = layout.types(shapes, kind, config)
+    tied = bool(config.get("tie_word_embeddings"))
+    columns = {name: importance.of(tensor, tied) if importance else None for name, tensor in sources.items()}
     with atomic(out) as part, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        layout.write_head(part, {**_about(folder, kind), **keys(folder, config)}, shapes, types)
+        layout.write_head(part, {**_about(folder, kind, importance), **keys(folder, config)}, shapes, types)
         with part.open("ab") as file:
             for name, tensor in sources.items():
                 file.write(bytes(-file.tell() % layout.ALIGNMENT))
-                for data in pool.map(functools.partial(_encoded, tensor, types[name]), tensor.blocks()):
+                encoded = functools.partial(_encoded, tensor, types[name], columns[name])
+                for data in pool.map(encoded, tensor.blocks()):
                     file.write(data.data)
             file.write(bytes(-file.tell() % layout.ALIGNMENT))
     return out
 
 
-def _encoded(tensor: Tensor, type: gguf.GGMLQuantizationType, block: tuple[int, int]) -> NDArray[np.uint8]:
+def _encoded(
+    tensor: Tensor, type: gguf.GGMLQuantizationType, importance: Array | None, block: tuple[int, int]
+) -> NDArray[np.uint8]:
     values = tensor.read(*block)
     if type == gguf.GGMLQuantizationType.F16 and np.abs(values).max() >= _TOO_LARGE:
         raise UserError(f"{tensor.name} has a value beyond what F16 holds (65,504); export as BF16.")
-    return encode(values, type)
+    return encode(values, type, importance)
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -106,15 +117,16 @@ def keys(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     return layout.keys(config, Renderer.from_folder(folder), folder)
 
 
-def _about(folder: Path, kind: str) -> dict[str, Any]:
+def _about(folder: Path, kind: str, importance: Importance | None) -> dict[str, Any]:
     made = manifest.describe(
         "gguf",
         quantization=kind,
         weights_hash=manifest.weights_hash(folder),
         template_hash=Renderer.from_folder(folder).hash,
         source=manifest.read(folder) if (folder / manifest.NAME).is_file() else None,
+        **({"importance": importance.made()} if importance else {}),
     )
-    return layout.about(folder.resolve().name, kind, made)
+    return {**layout.about(folder.resolve().name, kind, made), **(importance.keys() if importance else {})}
 
 
 def read(path: Path) -> Iterator[tuple[str, gguf.GGMLQuantizationType, NDArray[np.uint8]]]:

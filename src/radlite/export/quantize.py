@@ -18,6 +18,9 @@ from radlite.runtime.layout import FLOATS, size
 # Types that the `gguf` package encodes itself; the others are left to the engine's library.
 _OWN = {Type.Q8_0, Type.Q5_0, Type.Q5_1}
 
+WEIGHED: Final = frozenset({Type.Q6_K, Type.Q5_K, Type.Q4_K, Type.Q5_0, Type.Q5_1, Type.IQ4_XS, Type.IQ4_NL})
+"""Types for whose blocks llama.cpp searches a scale, so that it can be told which columns to search for."""
+
 # The largest error of a type: (share of the norm, quanta of half precision), see `excess`. The shares are about three
 # times what normally distributed rows lose (Q4_K 0.071, Q5_K 0.036, Q6_K 0.018, IQ4 0.077, Q8_0 0.005, Q5_0 0.043,
 # Q5_1 0.038) and hold for rows with outliers, which lose more; the quanta are the largest product of a type's levels
@@ -30,14 +33,29 @@ LOSS: Final = {
 _QUANTUM = 2.0**-25
 """Half the step between the smallest numbers of half precision."""
 
+_LEAST = 1e-9
+"""Importance of a column that had no input, as a share of the mean: of a block of zeros llama.cpp would make zeros."""
 
-def encode(values: Array, type: Type) -> NDArray[np.uint8]:
+
+def encode(values: Array, type: Type, importance: Array | None = None) -> NDArray[np.uint8]:
     """`values`, (rows, columns), finite, in `type`: (rows, bytes). The engine's library works outside the GIL.
 
-    Raises `UserError` if the engine's library offers no encoder for `type`.
+    `importance`, (columns), finite and not negative, is how much the square of an error counts in each column, which
+    the `WEIGHED` types heed. A row that would so lose more than its type may is encoded without: too much of it would be
+    given up for a few columns. Raises `UserError` if the engine's library offers no encoder for `type`, `ValueError`
+    unless there is one importance for each column.
     """
-    encoded = gguf.quantize(values, type) if type in FLOATS or type in _OWN else _encoder(type)(values)
-    rows: NDArray[np.uint8] = np.ascontiguousarray(encoded).view(np.uint8).reshape(len(values), -1)
+    if importance is not None and importance.shape != values.shape[1:]:
+        raise ValueError(f"{importance.shape} importances for {values.shape[1]} columns")
+    rows: NDArray[np.uint8]
+    if importance is None or type not in WEIGHED or not importance.any():
+        encoded = gguf.quantize(values, type) if type in FLOATS or type in _OWN else _encoder(type)(values)
+        rows = np.ascontiguousarray(encoded).view(np.uint8).reshape(len(values), -1)
+        return rows
+    shares = importance / importance.mean(dtype=np.float64)
+    rows = _encoder(type)(values, np.maximum(shares, _LEAST).astype(np.float32))
+    if (spoiled := _excesses(values, decode(rows, type), type) > 1).any():
+        rows[spoiled] = encode(values[spoiled], type)
     return rows
 
 
@@ -53,17 +71,22 @@ def excess(values: Array, decoded: Array, type: Type) -> float:
     Errors are compared row by row in the Euclidean norm, because block types round a block's values together; for
     floating-point types value by value.
     """
+    return float(_excesses(values, decoded, type).max(initial=0.0))
+
+
+def _excesses(values: Array, decoded: Array, type: Type) -> NDArray[np.float64]:
+    """`excess` of each row, or for floating-point types of each value."""
     share, quanta = LOSS[type]
     if type in FLOATS:
         values, decoded = values.reshape(-1, 1), decoded.reshape(-1, 1)
     error = np.linalg.norm(decoded.astype(np.float64) - values, axis=1)
     may = share * np.linalg.norm(values, axis=1) + quanta * _QUANTUM * np.sqrt(values.shape[1])
     ratio = error / (may + np.finfo(np.float32).tiny)
-    return float(np.where(np.isnan(ratio), np.inf, ratio).max(initial=0.0))
+    return np.where(np.isnan(ratio), np.inf, ratio)
 
 
 @functools.cache
-def _encoder(type: Type) -> Callable[[Array], NDArray[np.uint8]]:
+def _encoder(type: Type) -> Callable[..., NDArray[np.uint8]]:
     """An encoder from llama.cpp's library inside `xllamacpp`, tried out before use: its symbols are no promised API."""
     try:
         library = ctypes.CDLL(str(importlib.import_module("xllamacpp.xllamacpp").__file__))
@@ -82,7 +105,7 @@ def _unavailable(type: Type) -> UserError:
     return UserError(f"The installed xllamacpp cannot encode {type.name}; export as Q8_0, or install its last release.")
 
 
-def _bound(library: Any, type: Type) -> Callable[[Array], NDArray[np.uint8]]:
+def _bound(library: Any, type: Type) -> Callable[..., NDArray[np.uint8]]:
     """`ggml_quantize_chunk` for one type; `ValueError` if the library means another type by its number."""
     quantize, name, row_size = library.ggml_quantize_chunk, library.ggml_type_name, library.ggml_row_size
     name.argtypes, name.restype = [ctypes.c_int], ctypes.c_char_p
@@ -93,11 +116,12 @@ def _bound(library: Any, type: Type) -> Callable[[Array], NDArray[np.uint8]]:
         raise ValueError(f"type {type} is not {type.name}")
     library.ggml_quantize_init(ctypes.c_int(type))
 
-    def encode(values: Array) -> NDArray[np.uint8]:
+    def encode(values: Array, importance: Array | None = None) -> NDArray[np.uint8]:
         values = np.ascontiguousarray(values, np.float32)
         rows, columns = values.shape
         data = np.zeros((rows, size(1, columns, type)), np.uint8)
-        written = quantize(type, values.ctypes.data, data.ctypes.data, 0, rows, columns, None)
+        counts = None if importance is None else importance.ctypes.data
+        written = quantize(type, values.ctypes.data, data.ctypes.data, 0, rows, columns, counts)
         if written != data.nbytes:
             raise ValueError(f"{written} bytes written of {data.nbytes}")
         return data

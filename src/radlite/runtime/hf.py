@@ -1,16 +1,20 @@
 """The engine of evaluation: a Hugging Face model, with or without adapter, many prompts at once."""
 
 import contextlib
+import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
@@ -106,6 +110,37 @@ class HfModel:
             logits, _ = self._forward([prompt.ids], transformers.DynamicCache(), self._no_columns())
             values, ids = logits[0].float().log_softmax(-1).sort(descending=True, stable=True)
         return dict(zip(ids[:top].tolist(), values[:top].tolist(), strict=True))
+
+    def mean_squares(self, rows: Iterable[tuple[Sequence[int], Sequence[int]]]) -> dict[str, NDArray[np.float32]]:
+        """Mean square of what each linear layer is given, (columns), by the name of its weights, over all tokens of `rows`.
+
+        A row is ids and loss mask, as from `Renderer.training`. The output layer is given only what answers are written
+        from: the places before ids with mask 1. Rows are read one at a time, so that no padding counts. Raises
+        `UserError` if the model computes numbers that are not finite.
+        """
+        sums: dict[str, torch.Tensor] = {}
+        counts: Counter[str] = Counter()
+
+        def listen(name: str, _module: Any, given: tuple[torch.Tensor, ...]) -> None:
+            values = given[0].flatten(0, -2).float()
+            sums[name] = values.square().sum(0, dtype=torch.float64) + sums.get(name, 0)
+            counts[name] += len(values)
+
+        layers = {name: one for name, one in self._module.named_modules() if isinstance(one, torch.nn.Linear)}
+        with contextlib.ExitStack() as stack:
+            for name, layer in layers.items():
+                hook = layer.register_forward_pre_hook(functools.partial(listen, f"{name}.weight"))
+                stack.callback(hook.remove)
+            for ids, mask in rows:
+                given = torch.tensor([ids], device=self._module.device)
+                at = torch.tensor(mask[1:], device=given.device).nonzero().flatten()
+                with self._evaluating():
+                    self._module(input_ids=given, logits_to_keep=at, use_cache=False)
+        found = {name: (total / max(1, counts[name])).float().cpu().numpy() for name, total in sums.items()}
+        for name, squares in found.items():
+            if not np.isfinite(squares).all():
+                raise UserError(f"{self.name} computes what is no finite number before {name}; train or get it again.")
+        return found
 
     def close(self) -> None:
         """Free the model; a second call does nothing."""
