@@ -154,6 +154,10 @@ class Run:
     answered: tuple[Answered, ...]
     data: Mapping[str, str]
     """Task to a digest of its items; empty where they are at hand."""
+    identity: str = ""
+    """A digest of the model's weights; empty where the answers were not read from their folder."""
+    prompts: str = ""
+    """`Prompts.hash` of how it was asked; empty as `identity`."""
 
     @property
     def split(self) -> str:
@@ -163,7 +167,7 @@ class Run:
 def runs(folder: Path) -> list[Run]:
     """The runs of an evaluation's `--out`, or the one whose folder this is.
 
-    Raises `UserError` if there is none, or if one was not finished.
+    Raises `UserError` if there is none, if one was not finished, or if one is of several models.
     """
     places = sorted({path.parent for path in (*folder.glob("*.jsonl"), *folder.glob("*/*.jsonl"))})
     if not places:
@@ -174,12 +178,14 @@ def runs(folder: Path) -> list[Run]:
 def _run(folder: Path) -> Run:
     answered: list[Answered] = []
     data: dict[str, str] = {}
+    asked: set[tuple[str, str]] = set()
     setup = Setup("")
     for path in sorted(folder.glob("*.jsonl")):
         content = path.read_bytes()
         try:
             header = json.loads(content.partition(b"\n")[0])
             task, items, digest = (header[key] for key in ("task", "items", "data"))
+            asked.add((str(header["identity"]), str(header["prompts"])))
             setup = Setup(**header["setup"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is no file of answers; make it with radlite evaluate.") from error
@@ -188,7 +194,9 @@ def _run(folder: Path) -> Run:
             raise UserError(f"{path} holds {len(done)} answers to {items} items; run the same radlite evaluate again.")
         answered += done
         data[task] = digest
-    return Run(folder, setup, tuple(answered), data)
+    if len(asked) > 1:
+        raise UserError(f"{folder} holds answers of several models or prompts; evaluate each into another --out.")
+    return Run(folder, setup, tuple(answered), data, *asked.pop())
 
 
 def _difference(whole: bytes, header: dict[str, Any]) -> str:
@@ -269,11 +277,16 @@ def _open_gguf(path: Path, adapter: Path | None = None) -> Opened:
     base = manifest.tuned_base(model.manifest or {})
     exact = (gguf.read(path).manifest or {}).get("quantization") in ("F32", "F16", "BF16")
     stage: Stage = "base" if not base else "tuned" if exact else "quantized"
-    identity = text_hash([sha256(path), sha256(adapter)]) if adapter else sha256(path)
+    identity = file_identity(path, adapter)
     size = sum(one.stat().st_size for one in (path, adapter) if one)
     return Opened(
         model, base or model.name, stage, "cue" if base else "instruction", identity, size, probabilities=True
     )
+
+
+def file_identity(path: Path, adapter: Path | None = None) -> str:
+    """The identity, as answers tell it, of a GGUF file, or of one with an adapter over it."""
+    return text_hash([sha256(path), sha256(adapter)]) if adapter else sha256(path)
 
 
 def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:
