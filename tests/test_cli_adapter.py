@@ -141,6 +141,27 @@ def test_two_gguf_files_are_evaluated_as_the_tuned_model_that_they_are(room: Pat
         one.model.close()
 
 
+def test_a_card_is_of_the_adapter_and_its_base_together(room: Path, tmp_path: Path) -> None:
+    from radlite.evaluation.metrics import Setup
+    from radlite.evaluation.run import evaluate, file_identity
+    from radlite.files import front_matter
+    from radlite.reader import Reader
+    from radlite.runtime.scripted import ScriptedModel
+    from tests.evaluation.items import item
+
+    base, tuned, out = room / "base.gguf", room / "tuned.gguf", tmp_path / "README.md"
+    rows, setup = [item("m_staging", number, "M0") for number in range(3)], Setup("base", "tuned")
+    evaluate(Reader(ScriptedModel(lambda _: "M0")), rows, tmp_path / "run", file_identity(base, tuned), setup=setup)
+    asked = ("--results", tmp_path / "run", "--out", out)
+    complains(radlite("card", base, *asked), "holds no answers of", "base.gguf")
+    done = radlite("card", base, "--adapter", tuned, *asked)
+    assert done.returncode == 0, done.stderr
+    head = front_matter(out)
+    assert (head["base_model"], head["base_model_relation"]) == ("base", "adapter")
+    assert head["model-index"][0]["name"] == "tuned"
+    assert "--model base.gguf --adapter tuned.gguf" in out.read_text("utf-8")
+
+
 def test_a_base_without_a_manifest_is_exported_as_it_is(room: Path) -> None:
     made = header.read(room / "base.gguf").manifest
     assert made and made["weights_hash"] == manifest.weights_hash(room / "base") and made["source"] is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from radlite.errors import UserError
-from radlite.files import atomic_folder, exclusive, read_json, read_text, write_json
+from radlite.files import atomic_folder, exclusive, front_matter, read_json, read_text, write_json
 
 _HOLDER = """
 import sys, time
@@ -98,3 +98,21 @@ def test_what_says_it_is_empty_is_read_to_its_end_too() -> None:
     if not status.is_file():
         pytest.skip("only Linux has files that do not say their size")
     assert "VmSize" in read_text(status, "status")
+
+
+def test_the_head_of_a_card_is_a_mapping_or_nothing(tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    card.write_bytes(b"---\r\nlicense: other\r\ntags: [a]\r\n---\r\n# Title\n---\nmore: 1\n---\n")
+    assert front_matter(card) == {"license": "other", "tags": ["a"]}
+    for text in (
+        "",
+        "# Title\n---\na: 1\n---\n",
+        "---\n- a\n---\n",
+        "---\n{\n---\n",
+        "---\na: 1\n",
+        "---\n2000-99-99\n---",
+    ):
+        card.write_text(text)
+        assert front_matter(card) == {}
+    card.write_bytes(b"---\na: \xff\n---\n")
+    assert front_matter(card) == {} == front_matter(tmp_path / "none") == front_matter(tmp_path)

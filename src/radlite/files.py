@@ -165,6 +165,18 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise UserError(f"The {what} {path} is not TOML: {why}.") from error
 
 
+def front_matter(path: Path) -> dict[str, Any]:
+    """The YAML mapping at the head of a Markdown file, such as a model card; empty if there is no such thing."""
+    import yaml
+
+    try:
+        head = re.match(r"---\n(.*?)\n---(?:\n|$)", read_text(path, "Markdown file").replace("\r\n", "\n"), re.DOTALL)
+        found = yaml.safe_load(head[1]) if head else None
+    except (UserError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_text(path: Path, what: str, limit: int = MAX_TEXT_BYTES) -> str:
     """Read a UTF-8 text file of at most `limit` bytes; `what` names it in the error ("report")."""
     try:

@@ -73,11 +73,19 @@ def tuned_base(made: Mapping[str, Any]) -> str | None:
 
 def tuned_wording(made: Mapping[str, Any]) -> dict[str, str]:
     """Task to digest of the wording that this adapter, merged folder or GGUF was tuned with; empty if unknown."""
+    found = training(made).get("wording")
+    return {str(task): str(digest) for task, digest in found.items()} if isinstance(found, Mapping) else {}
+
+
+def training(made: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an adapter tells in this manifest, which is its own or that of a merged folder or GGUF made from it.
+
+    Empty if there is nothing; of a file that was not tuned, what its source tells.
+    """
     for outer, inner in (("gguf", "source"), ("merged", "adapter"), ("adapter gguf", "adapter")):
         if made.get("kind") == outer:
-            made = made.get(inner) if isinstance(made.get(inner), Mapping) else {}  # type: ignore[assignment]
-    found = made.get("wording")
-    return {str(task): str(digest) for task, digest in found.items()} if isinstance(found, Mapping) else {}
+            made = found if isinstance(found := made.get(inner), Mapping) else {}
+    return made
 
 
 def weights_hash(folder: Path) -> str:

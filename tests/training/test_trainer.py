@@ -56,6 +56,10 @@ def test_a_run_makes_an_adapter_that_tells_its_story(
     assert made["corpus"] == corpus.describe(small_corpus)["data"]
     assert made["recipe"] == config.model_dump(mode="json")
     assert made["steps"] == 30 and made["excluded"] == {}
+    assert made["base_model"] is None and made["base_licence"] == {}
+    assert made["sources"] == [
+        {"source": "handmade", "title": "", "access": "", "tier": "synthetic", "licence": "CC0-1.0", "rows": 36}
+    ]
     assert sum(one["gradient_share"] for one in made["mixture"].values()) == pytest.approx(1, abs=1e-3)
     losses = [line["loss"] for line in log(adapter) if "loss" in line]
     assert len(losses) == 3 and losses[-1] < losses[0] - 0.5
@@ -173,6 +177,7 @@ def test_only_the_tasks_of_the_recipe_are_trained(recipe: Recipe) -> None:
     assert {task: one["gradient_share"] for task, one in manifest.read(adapter)["mixture"].items()} == {
         "n_staging": 1.0
     }
+    assert [one["rows"] for one in manifest.read(adapter)["sources"]] == [5]
     with pytest.raises(UserError, match="has no train split of m_staging"):
         train(recipe(tasks={"m_staging": 1}, out=adapter.with_name("other")), progress=False)
 

@@ -15,6 +15,7 @@ import typer
 import radlite
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
+from radlite.cli.card import card
 from radlite.cli.common import Adapter, Corpus, Json, print_json
 from radlite.cli.data import data
 from radlite.cli.evaluation import compare, evaluate, route
@@ -181,6 +182,7 @@ def export(
     typer.echo(f"{out}: {out.stat().st_size / 1e6:,.1f} MB, {quantize}.")
     if merged:
         typer.echo(f"Check it: radlite verify {out} --against {merged} --corpus CORPUS")
+    typer.echo(f"Describe it, once evaluated: radlite card {out} --results RESULTS")
 
 
 def _counting(corpus: Path, kind: str) -> list[Any]:
@@ -268,6 +270,7 @@ def tasks(
 app.command()(evaluate)
 app.command()(compare)
 app.command()(route)
+app.command()(card)
 app.command()(read)
 app.command()(batch)
 app.command()(bench)

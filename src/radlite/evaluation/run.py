@@ -248,6 +248,10 @@ class Run:
     answered: tuple[Answered, ...]
     data: Mapping[str, str]
     """Task to a digest of its items; empty where they are at hand."""
+    identity: str = ""
+    """A digest of the model's weights; empty where the answers were not read from their folder."""
+    prompts: str = ""
+    """`Prompts.hash` of how it was asked; empty as `identity`."""
 
     @property
     def split(self) -> str:
@@ -257,7 +261,7 @@ class Run:
 def runs(folder: Path) -> list[Run]:
     """The runs of an evaluation's `--out`, or the one whose folder this is.
 
-    Raises `UserError` if there is none, or if one was not finished.
+    Raises `UserError` if there is none, if one was not finished, or if one is of several models.
     """
     places = sorted({path.parent for path in (*folder.glob("*.jsonl"), *folder.glob("*/*.jsonl"))})
     if not places:
@@ -268,12 +272,14 @@ def runs(folder: Path) -> list[Run]:
 def _run(folder: Path) -> Run:
     answered: list[Answered] = []
     data: dict[str, str] = {}
+    asked: set[tuple[str, str]] = set()
     setup = Setup("")
     for path in sorted(folder.glob("*.jsonl")):
         content = path.read_bytes()
         try:
             header = json.loads(content.partition(b"\n")[0])
             task, items, digest = (header[key] for key in ("task", "items", "data"))
+            asked.add((str(header["identity"]), str(header["prompts"])))
             setup = Setup(**header["setup"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is no file of answers; make it with radlite evaluate.") from error
@@ -282,7 +288,9 @@ def _run(folder: Path) -> Run:
             raise UserError(f"{path} holds {len(done)} answers to {items} items; run the same radlite evaluate again.")
         answered += done
         data[task] = digest
-    return Run(folder, setup, tuple(answered), data)
+    if len(asked) > 1:
+        raise UserError(f"{folder} holds answers of several models or prompts; evaluate each into another --out.")
+    return Run(folder, setup, tuple(answered), data, *asked.pop())
 
 
 def _difference(whole: bytes, header: dict[str, Any]) -> str:
@@ -389,7 +397,7 @@ def _open_gguf(files: tuple[Path, Path | None], here: bool) -> Opened:
     header = gguf.read(path)
     kind, origin = _kind(header.keys), str(header.keys.get("general.name") or model.name)
     stage: Stage = "base" if not base else "tuned" if kind in ("F32", "F16", "BF16") else "quantized"
-    identity = text_hash([sha256(path), sha256(adapter)]) if adapter else sha256(path)
+    identity = file_identity(path, adapter)
     size = sum(one.stat().st_size for one in (path, adapter) if one)
     return Opened(
         model, base or model.name, stage, "cue" if base else "instruction", identity, size, probabilities=True,
@@ -405,6 +413,11 @@ def _kind(keys: Mapping[str, Any]) -> str:
         return LlamaFileType(keys.get("general.file_type")).name.removeprefix("MOSTLY_").removeprefix("ALL_")
     except ValueError:
         return ""
+
+
+def file_identity(path: Path, adapter: Path | None = None) -> str:
+    """The identity, as answers tell it, of a GGUF file, or of one with an adapter over it."""
+    return text_hash([sha256(path), sha256(adapter)]) if adapter else sha256(path)
 
 
 def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:

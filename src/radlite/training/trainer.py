@@ -9,7 +9,7 @@ import shutil
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
-from radlite.files import exclusive, told
+from radlite.files import exclusive, front_matter, told
 from radlite.tasks import Example, named
 from radlite.training import attention, batches, layers, lora
 from radlite.training.batches import Frame, Row, Sample
@@ -68,6 +68,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "corpus": corpus.describe(config.corpus).get("data"),
             "wording": {task: named(task).wording for task in corpus.tasks(config.corpus)},
             "recipe": config.model_dump(mode="json"),
+            **_about(config.base, base),
         }
         bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
         attended = attention.chosen(config.attention, _device(), bf16)
@@ -76,7 +77,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             return config.out
         work = config.out.with_name(f"{config.out.name}.training")
         checkpoint, step = _newest(work, run, resume)
-        rows, validation, excluded = _data(config, base)
+        rows, validation, excluded, sources = _data(config, base)
         mixture = _shares(rows)
         if progress:
             _show(mixture)
@@ -103,6 +104,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "losses": _last_losses(work / LOG),
             "excluded": dict(Counter(row["task"] for row in excluded)),
             "mixture": mixture,
+            "sources": sources,
         }
         files = {LOG: (work / LOG).read_text("utf-8"), EXCLUDED: json.dumps(excluded, indent=1) + "\n"}
         lora.save(model, config.out, files, facts)
@@ -170,7 +172,7 @@ def base_folder(base: str) -> Path:
         return Path(base)
     import huggingface_hub
 
-    wanted = ["*.safetensors", "*.json", "*.jinja"]
+    wanted = ["*.safetensors", "*.json", "*.jinja", "README.md", "LICENSE", "NOTICE"]
     try:
         return Path(huggingface_hub.snapshot_download(base, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises of many kinds: name, network, rights, disk
@@ -178,6 +180,13 @@ def base_folder(base: str) -> Path:
             f"The base {base} is no folder here, and it cannot be had from the Hugging Face hub "
             f"({type(error).__name__}); give a local model folder, or set HF_ENDPOINT to a mirror."
         ) from error
+
+
+def _about(name: str, folder: Path) -> dict[str, Any]:
+    """What a card of the tuned model says of its base: its name on the hub, if it was got there, and its licence."""
+    head = front_matter(folder / "README.md")
+    licence = {key: head[key] for key in ("license", "license_name", "license_link") if isinstance(head.get(key), str)}
+    return {"base_model": None if Path(name).is_dir() else name, "base_licence": licence}
 
 
 def _identity(config: TrainConfig, facts: Mapping[str, Any], bf16: bool, attended: str) -> str:
@@ -233,8 +242,10 @@ def _open_log(work: Path, step: int) -> None:
         raise UserError(f"Cannot write {work}: {error.strerror}. Choose another out.") from error
 
 
-def _data(config: TrainConfig, base: Path) -> tuple[list[Row], dict[str, list[Row]], list[dict[str, Any]]]:
-    """Packed rows of the whole run in their order, validation rows by task, and the list of excluded rows."""
+def _data(
+    config: TrainConfig, base: Path
+) -> tuple[list[Row], dict[str, list[Row]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Packed rows of the whole run in their order, validation rows by task, the excluded rows, and the sources."""
     weights = config.tasks
     if "tasks" not in config.model_fields_set:
         weights = {task: weight for task, weight in weights.items() if task in corpus.tasks(config.corpus)}
@@ -259,7 +270,19 @@ def _data(config: TrainConfig, base: Path) -> tuple[list[Row], dict[str, list[Ro
             if held:
                 validation[task] = batches.pack(list(held.values()), config.pack_tokens)
     rows = _plan(config, by_task, weights, batches.balance(samples, config.length_balance))
-    return rows, validation, excluded
+    used = (row for of_task in by_task.values() for row in of_task)
+    return rows, validation, excluded, _sources(used, corpus.describe(config.corpus).get("sources", {}))
+
+
+def _sources(examples: Iterable[Example], known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where the rows learned from come from, under which terms, and how many there are of each kind."""
+    counted = Counter((row.source, row.tier, row.licence) for row in examples)
+    lines = []
+    for (source, tier, licence), count in sorted(counted.items()):
+        about = known.get(source, {})
+        names = {"source": source, "title": about.get("title", ""), "access": about.get("access", "")}
+        lines.append({**names, "tier": tier, "licence": licence, "rows": count})
+    return lines
 
 
 def _some(config: TrainConfig, task: str, split: str, limit: int | None) -> list[Example]:
