@@ -100,7 +100,7 @@ class _Demo:
             self._base(name)
         router = choosing.learn(choosing.candidates(self.runs[SPLIT]))
         router.save(self.out / "router.json")
-        self.rows += ensembles.rows_of_all(choosing.candidates(self.runs["test"]), router)
+        self.rows += ensembles.rows_of_all(self.runs["test"], router)
         facts = page.facts(Corpus="synthetic reports of radlite, answers by rule")
         with self._step("page", "All results on one page"):
             page.write(self.out / "report.html", self.rows, self.runs["test"], facts, router=router)

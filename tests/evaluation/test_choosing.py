@@ -64,15 +64,16 @@ def test_of_the_runs_of_a_model_the_last_stage_asked_in_the_usual_way_is_chosen_
 
 def test_several_models_together_have_rows_and_one_alone_has_none() -> None:
     three = [
-        Candidate(name, 1, staged(share, seed=at))
-        for at, (name, share) in enumerate((("a", 0.9), ("b", 0.8), ("c", 0.7)))
+        run(name, "base", staged(share, seed=at))
+        for at, (name, share) in enumerate({"a": 0.9, "b": 0.8, "c": 0.7}.items())
     ]
-    router = learn(three)
+    router = learn(choosing.candidates(three))
     made = {(row["model"], row["value"]) for row in ensembles.rows_of_all(three, router)
             if (row["metric"], row["slice"]) == ("accuracy", "all")}  # fmt: skip
-    assert ("router", choosing.value(three[0], "m_staging")) in made
+    assert ("router", 0.9) in made
     assert {name for name, _ in made} == {"router", "agreed"}  # no probabilities, no impressions
-    assert not ensembles.rows_of_all(three[:1])
+    kinds = [run(f"a-{kind}", "base", staged(0.9), base="a", kind=kind) for kind in ("F16", "Q4_K_M")]
+    assert not ensembles.rows_of_all(three[:1]) and not ensembles.rows_of_all(kinds)
 
 
 def test_models_that_are_not_told_apart_are_chosen_by_size_and_then_by_order() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from radlite.evaluation import choosing, ensembles, page
+from radlite.evaluation import ensembles, page
 from radlite.evaluation.baselines import rows_of_all
 from radlite.evaluation.metrics import Answered, Row, Setup, grade, rows_of
 from radlite.evaluation.run import Run
@@ -72,7 +72,7 @@ ROUTER = Router({task: Choice("other", named(task).metric, 0.9, 0.8, 1.0, 40, "t
 def found() -> list[Row]:
     made = rows_of_all(data("train"), data("test"))
     made += [row for one in RUNS for row in rows_of(one.answered, one.setup)]
-    return made + ensembles.rows_of_all(choosing.candidates(RUNS), ROUTER)
+    return made + ensembles.rows_of_all(RUNS, ROUTER)
 
 
 class Reading(html.parser.HTMLParser):

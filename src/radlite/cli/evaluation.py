@@ -52,7 +52,7 @@ def evaluate(
 
     from radlite.data import pictures
     from radlite.data.corpus import read
-    from radlite.evaluation import baselines, choosing, ensembles, page, report, selection
+    from radlite.evaluation import baselines, ensembles, page, report, selection
     from radlite.evaluation.metrics import rows_of
     from radlite.evaluation.run import demand_gguf, evaluate_models, progress
     from radlite.routing.router import Router
@@ -72,7 +72,7 @@ def evaluate(
     with progress(Console(stderr=True)) as bar:
         runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to, workers, ray)
     found += [row for run in runs for row in rows_of(run.answered, run.setup)]
-    found += ensembles.rows_of_all(choosing.candidates(runs), chosen_before)
+    found += ensembles.rows_of_all(runs, chosen_before)
     metrics = ("accuracy", "macro_f1") if all(named(item.task).labels for item in items) else ()
     made = {"corpus": str(corpus), "split": split, "limit": limit, "prompts": [put.hash for put in puts]}
     report.write_summary(out, found, made, metrics)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from radlite.errors import UserError
-from radlite.evaluation.choosing import Candidate, routed
+from radlite.evaluation.choosing import candidates, routed
 from radlite.evaluation.metrics import Answered, Row, rows
+from radlite.evaluation.run import Run
 from radlite.routing.router import Router, tempered
 from radlite.tasks import named
 from radlite.tasks.answers import rouge_l
@@ -70,11 +71,12 @@ def agreed(answers: Answers) -> list[Answered]:
     return _each(answers, choose, lambda task: bool(named(task).labels))
 
 
-def rows_of_all(candidates: Sequence[Candidate], router: Router | None = None) -> list[Row]:
-    """Result rows of the router, if there is one, and of several models put together in each way that they allow."""
-    answers = {one.name: one.answered for one in candidates}
-    made = {"router": routed(candidates, router)} if router else {}
-    if len(answers) > 1:
+def rows_of_all(runs: Sequence[Run], router: Router | None = None) -> list[Row]:
+    """Result rows of the router, if there is one, and of models of several bases put together in each way they allow."""
+    found = candidates(runs)
+    answers = {one.name: one.answered for one in found}
+    made = {"router": routed(found, router)} if router else {}
+    if len({run.setup.origin for run in runs}) > 1:
         if all(any(one.probabilities for one in answered) for answered in answers.values()):
             made["averaged"] = averaged(answers, router)
         if len(answers) > 2:
