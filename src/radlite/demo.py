@@ -17,7 +17,7 @@ from radlite import manifest
 from radlite.data import corpus, sample, sources
 from radlite.data.build import build
 from radlite.errors import UserError
-from radlite.evaluation import baselines, choosing, ensembles, metrics, page, report, selection
+from radlite.evaluation import baselines, card, choosing, ensembles, metrics, page, report, selection
 from radlite.evaluation.run import Run, evaluate, progress
 from radlite.files import atomic, exclusive, read_json, sha256, write_json
 from radlite.reader import Reader
@@ -105,6 +105,9 @@ class _Demo:
         with self._step("page", "All results on one page"):
             page.write(self.out / "report.html", self.rows, self.runs["test"], facts, router=router)
         self._write()
+        for name in BASES:
+            model = self.out / "models" / f"{name}-Q4_K_M"
+            card.write(model.with_suffix(".md"), model.with_suffix(".gguf"), self._results(name, "quantized"))
         self._show()
         return all(file["verified"] for file in self.files.values())
 
@@ -208,7 +211,7 @@ class _Demo:
     ) -> None:
         solved = selection.Shots(shots).pool(self.train)
         split = items[0].split
-        folder = self.out / "results" / f"{name}-{stage}-{shots}-{split}"
+        folder = self._results(name, stage, shots, split)
         with progress(self.console) as bar:
             reader = Reader(model, style, solved, probabilities=stage == "quantized")
             kind = "Q4_K_M" if stage == "quantized" else ""
@@ -217,6 +220,10 @@ class _Demo:
         self.runs[split].append(Run(folder, setup, tuple(answered), {}))
         if split != SPLIT:
             self.rows += metrics.rows_of(answered, setup)
+
+    def _results(self, name: str, stage: metrics.Stage, shots: int = 0, split: str = "test") -> Path:
+        """The folder of a model's answers."""
+        return self.out / "results" / f"{name}-{stage}-{shots}-{split}"
 
     @contextmanager
     def _step(self, key: str, title: str) -> Iterator[None]:
