@@ -106,8 +106,8 @@ class _Demo:
             page.write(self.out / "report.html", self.rows, self.runs["test"], facts, router=router)
         self._write()
         for name in BASES:
-            model = self.out / "models" / f"{name}-Q4_K_M"
-            card.write(model.with_suffix(".md"), model.with_suffix(".gguf"), self._results(name, "quantized"))
+            model, about = (self.out / "models" / f"{name}-Q4_K_M.{kind}" for kind in ("gguf", "md"))
+            card.write(about, model, self._results(name, "quantized"))
         self._show()
         return all(file["verified"] for file in self.files.values())
 
