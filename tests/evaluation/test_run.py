@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -103,18 +104,26 @@ def test_an_interrupted_run_goes_on_where_it_stood(tmp_path: Path, after: int) -
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_prompts_are_made_while_the_model_works_and_none_far_ahead(tmp_path: Path) -> None:
-    asked = items(200)
-    prepared: list[int] = []
+def test_prompts_of_the_next_block_are_made_while_the_model_works_and_none_further_ahead(tmp_path: Path) -> None:
+    asked, begun = items(200), threading.Event()
 
-    class Counting(Reader):
+    def answer(prompt: str) -> str:
+        assert begun.wait(20)  # the model's first answer comes only after the second block's prompts are begun
+        return "M0"
+
+    answered_by_then: list[int] = []
+
+    class Watched(Reader):
         def asked(self, questions: Any) -> Asked:
-            prepared.append(len(self.model.prompts))  # type: ignore[attr-defined]
+            answered_by_then.append(len(self.model.prompts))  # type: ignore[attr-defined]
+            if len(answered_by_then) == 2:
+                begun.set()
             return super().asked(questions)
 
-    assert len(evaluate(Counting(scripted()), asked, tmp_path)) == len(asked)
-    # The first two blocks before the first is answered, no block later than that before its own turn.
-    assert len(prepared) == 5 and prepared[1] < 64 and prepared[4] < 200
+    assert len(evaluate(Watched(ScriptedModel(answer, context_tokens=1_000)), asked, tmp_path)) == len(asked)
+    assert len(answered_by_then) == 5 and all(
+        done >= 64 * (at - 1) - 1 for at, done in enumerate(answered_by_then[1:], start=1)
+    )
 
 
 def test_a_finished_run_asks_nothing_again(tmp_path: Path) -> None:
