@@ -217,7 +217,7 @@ class _Demo:
             kind = "Q4_K_M" if stage == "quantized" else ""
             setup = metrics.Setup(name, stage, shots, size=size, base=name, kind=kind)
             answered = evaluate(reader, items, folder, identity, bar, setup)
-        self.runs[split].append(Run(folder, setup, tuple(answered), {}))
+        self.runs[split].append(Run(folder, setup, tuple(answered), {}, identity, reader.prompts.hash))
         if split != SPLIT:
             self.rows += metrics.rows_of(answered, setup)
 

@@ -127,6 +127,7 @@ def test_the_page_has_every_part_and_loads_nothing(found: list[Row], tmp_path: P
         "rads assignment",
         "m staging",
         "radiology qa",
+        "Models",
         "How this was made",
     ]
     assert "radlite evaluate &lt;b&gt;" in source and "not a medical device" in source

@@ -105,7 +105,20 @@ def _parts(
     yield from _published(rows)
     for task in tasks:
         yield Chapter(task.replace("_", " "), list(_task(task, rows, values, runs, columns, texts)))
+    if runs:
+        yield _asked(runs)
     yield Table("How this was made", ("", ""), list(facts.items()))
+
+
+def _asked(runs: Sequence[Run]) -> Table:
+    """Which files the answers are of, and how they were asked."""
+    lines: list[Line] = [
+        (one.name, one.stage, one.kind, f"{one.size / 1e6:,.1f}" if one.size else "", one.shots, one.asked, run.prompts,
+         run.identity)
+        for run in runs for one in (run.setup,)
+    ]  # fmt: skip
+    heads = ("model", "stage", "weights", "MB", "solved examples", "asked", "prompts", "digest of the weights")
+    return Table("Models", heads, lines, "The manifest in a model's file or folder says how it was made.")
 
 
 def _summary(values: Values, columns: Sequence[Column], tasks: Sequence[str]) -> Table:

@@ -495,7 +495,7 @@ def evaluate_models(
                 setup = Setup(name, opened.stage, one.count, asked, opened.size, opened.base, opened.kind)
                 ask = _pool(reader, opened.files, workers, ray) if elsewhere and opened.files else None
                 answered = evaluate(reader, items, folder, opened.identity, progress, setup, ask)
-                found.append(Run(folder, setup, tuple(answered), {}))
+                found.append(Run(folder, setup, tuple(answered), {}, opened.identity, put.hash))
     return found
 
 
