@@ -410,7 +410,8 @@ def _kind(keys: Mapping[str, Any]) -> str:
     from gguf import LlamaFileType
 
     try:
-        return LlamaFileType(keys.get("general.file_type")).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+        name = str(LlamaFileType(keys.get("general.file_type")).name)
+        return name.removeprefix("MOSTLY_").removeprefix("ALL_")
     except ValueError:
         return ""
 
