@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -152,7 +153,9 @@ def test_answers_that_come_in_any_order_are_written_in_that_of_the_items(tmp_pat
 def test_what_came_before_its_turn_is_asked_again_after_an_interruption(tmp_path: Path) -> None:
     asked = [item("m_staging", number, "M0") for number in range(150)]
     expected = evaluate(reader(), asked, tmp_path / "here")
-    readings = dict(zip([one.id for one in asked], reader().read_many((one.task, one.inputs) for one in asked)))
+    readings = dict(
+        zip([one.id for one in asked], reader().read_many((one.task, one.inputs) for one in asked), strict=True)
+    )
 
     def ask(work: Iterable[Sequence[Example]], add: Add) -> None:
         first, second, _ = work
@@ -190,9 +193,9 @@ def test_a_finished_run_opens_no_engine(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("where", [{"workers": 2}, {"ray": "local"}])
 @pytest.mark.parametrize("place", [FOLDER, f"{MODEL}+{FOLDER}", "openai:http://127.0.0.1:1/v1#m", "none.gguf"])
-def test_only_gguf_files_are_asked_by_several_engines(place: str, where: dict[str, str], tmp_path: Path) -> None:
+def test_only_gguf_files_are_asked_by_several_engines(place: str, where: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--workers and --ray take GGUF files only"):
-        evaluate_models([MODEL, place], sampled(2), tmp_path / "out", **where)  # type: ignore[arg-type]
+        evaluate_models([MODEL, place], sampled(2), tmp_path / "out", **where)
     assert not (tmp_path / "out").exists()
 
 

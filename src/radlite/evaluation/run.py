@@ -347,8 +347,8 @@ def open_model(place: str, send_to: str = "", here: bool = True) -> Opened:
     """Open a GGUF file, a Hugging Face model folder, an adapter folder, `BASE+ADAPTER` (two folders or GGUF files), or
     a model behind a server, `openai:URL#MODEL`, which is on this machine or on the host `send_to`.
 
-    What radlite tuned is asked by cue, any other model by full instruction. A GGUF file that is not to be asked `here` is
-    not loaded. Raises `UserError` if it is none of these.
+    What radlite tuned is asked by cue, any other model by full instruction. A GGUF file that is not to be asked
+    `here` is not loaded. Raises `UserError` if it is none of these.
     """
     if place.startswith(remote.PREFIX):
         model = remote.open_model(place, send_to)
@@ -374,8 +374,8 @@ def demand_gguf(places: Iterable[str]) -> None:
     for place in places:
         if not _gguf_files(place):
             raise UserError(
-                f"--workers and --ray take GGUF files only, or BASE.gguf+ADAPTER.gguf, and {place} is none; make one with "
-                "radlite export, or leave them out."
+                f"--workers and --ray take GGUF files only, or BASE.gguf+ADAPTER.gguf, and {place} is none; make one "
+                "with radlite export, or leave them out."
             )
 
 

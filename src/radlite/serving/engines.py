@@ -72,7 +72,7 @@ def answers(
     """The answers to questions that are asked together, as they are ready, each with the number of its question; it
     ends early once `stop()` is true.
 
-    A report that radlite itself cannot handle, which is a defect, costs its own answer and no other one: it is `failed`.
+    A report that radlite itself cannot handle, which is a defect, costs its own answer and no other; it is `failed`.
     """
     waiting = dict.fromkeys(range(len(batch)))
     try:
