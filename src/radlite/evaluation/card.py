@@ -3,7 +3,6 @@
 The form of the metadata: https://github.com/huggingface/hub-docs/blob/main/modelcard.md.
 """
 
-import math
 import re
 import shlex
 from collections import Counter
@@ -219,7 +218,7 @@ def _fact(value: object) -> str:
     """A setting of a manifest, whatever may stand there."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return "yes" if value is True else "no" if value is False else _UNKNOWN
-    if isinstance(value, float) and not (value.is_integer() and math.isfinite(value)):
+    if isinstance(value, float) and not value.is_integer():
         return f"{value:.4g}"
     return _plain(value) if isinstance(value, str) else f"{int(value):,}"
 
@@ -277,10 +276,10 @@ def _slice(item: Answered, kind: str) -> str:
 
 
 def _lead(model: _Model) -> str:
-    size = sum(path.stat().st_size for path in model.files[-1:]) / 1e6
+    size = model.files[-1].stat().st_size / 1e6
     kind = model.made.get("quantization")
     told = f"{_plain(kind)}, {size:,.1f} MB" if isinstance(kind, str) else f"{size:,.1f} MB"
-    if model.adapter:
+    if model.adapter and model.base:
         what = f"A LoRA adapter over {_plain(model.base)}, for tasks on radiology reports, in one GGUF file ({told})."
     elif model.base:
         what = f"{_plain(model.base)}, tuned for tasks on radiology reports, in one GGUF file for a CPU ({told})."
@@ -369,7 +368,10 @@ def _training(model: _Model, found: _Results) -> str:
         return _section("Training", f"radlite did not tune this model; how it was trained: {_UNKNOWN}.")
     recipe, losses = _mapping(model.training.get("recipe")), _mapping(model.training.get("losses"))
     lines = [("steps made", _fact(model.training.get("steps"))), ("last training loss", _fact(losses.get("training")))]
-    lines += [(f"`{name}`", _fact(recipe[name])) for name in _SETTINGS if recipe.get(name) is not None]
+    over = {"epochs"} if recipe.get("max_steps") else set()  # the steps are then what ends the run
+    lines += [
+        (f"`{name}`", _fact(recipe[name])) for name in _SETTINGS if recipe.get(name) is not None and name not in over
+    ]
     shares = _mapping(model.training.get("mixture"))
     last = _mapping(losses.get("validation"))
     tasks = [
