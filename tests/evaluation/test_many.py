@@ -99,7 +99,7 @@ def test_a_run_of_two_engines_that_is_killed_ends_as_one_that_was_left_alone(dat
         command(data, cut, "--workers", 2), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        while answers(cut) < 70:
+        while answers(cut) < 40:
             assert process.poll() is None
             time.sleep(0.005)
     finally:
