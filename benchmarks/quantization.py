@@ -1,13 +1,13 @@
-"""What each step of quantisation costs in answers, and what it saves: F16, Q8_0, Q5_K_M, Q4_K_M, and the last with importance.
+"""What each step of quantisation costs in answers and saves: F16, Q8_0, Q5_K_M, Q4_K_M, and the last with importance.
 
     make demo && python benchmarks/quantization.py demo
     python benchmarks/quantization.py runs/mine --corpus corpus --limit 100
 
 Given is an adapter, a merged folder, or the folder of a demo, whose merged models are taken one after the other. Each
 kind answers the items of the test split through `evaluate_models`. Told are, per task, the value with its interval and
-the paired difference from F16; size; the median of the seconds of an answer. With few items no score tells one kind from
-the next, so how far the next token's probabilities are from F16's is told too: the Kullback-Leibler divergence after the
-prompt and after the first ids of the true answer, on average over the items.
+the paired difference from F16; size; the median of the seconds of an answer. With few items no score tells one kind
+from the next, so how far the next token's probabilities are from F16's is told too: the Kullback-Leibler divergence
+after the prompt and after the first ids of the true answer, on average over the items.
 """
 
 import argparse
@@ -123,15 +123,17 @@ def ladder(folder: Path, given: argparse.Namespace, room: Path) -> list[dict[str
     probes = sample(items, given.probes)
     exact = likelihoods(files["F16"], probes)
     apart = {kind: divergences(exact, likelihoods(path, probes)) for kind, path in files.items()}
-    print(f"\n{folder.name}: {len(items)} items of {len({item.task for item in items})} tasks, {PLACES} places of each of "
-          f"{len(probes)} items for the divergence")  # fmt: skip
+    print(
+        f"\n{folder.name}: {len(items)} items of {len({item.task for item in items})} tasks; divergence at {PLACES} "
+        f"places of each of {len(probes)}"
+    )
     found = [told(kind, run, runs[0], apart[kind]) for kind, run in zip(files, runs, strict=True)]
     plain, heeding = apart["Q4_K_M"], apart["Q4_K_M importance"]
     nearer = sum(one < other for one, other in zip(heeding, plain, strict=True))
     farther = sum(one > other for one, other in zip(heeding, plain, strict=True))
     print(
-        f"\n{folder.name}: Q4_K_M with importance is nearer to F16 than without on {nearer} of {len(plain)} items (sign "
-        f"test p {mcnemar(nearer, farther):.2g}), its divergence {np.mean(heeding) / np.mean(plain):.2f} of that without"
+        f"\n{folder.name}: Q4_K_M with importance is nearer to F16 than without on {nearer} of {len(plain)} items "
+        f"(sign test p {mcnemar(nearer, farther):.2g}); ratio of divergences {np.mean(heeding) / np.mean(plain):.2f}"
     )
     return found
 

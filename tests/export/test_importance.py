@@ -21,6 +21,7 @@ from radlite.runtime import gguf as header
 from radlite.runtime import hf, layout, wheel
 from radlite.tasks import Example
 from tests import lora
+from tests.conftest import random_base
 from tests.export.test_gguf import change, edit
 from tests.test_cli import complains, radlite
 from tests.training.conftest import examples
@@ -179,8 +180,8 @@ def test_what_the_model_computes_is_nearer_with_importance(tuned: Path, items: l
     assert lost[1] < 0.95 * lost[0]
 
 
-def test_the_command_measures_on_the_training_rows_of_the_corpus(base: Path, tables: Path, tmp_path: Path) -> None:
-    adapter = lora.write(base, tmp_path / "adapter", 0.05)
+def test_the_command_measures_on_the_training_rows_of_the_corpus(tables: Path, tmp_path: Path) -> None:
+    adapter = lora.write(random_base("qwen3", tmp_path / "base"), tmp_path / "adapter", 0.05)
     out = tmp_path / "model.gguf"
     done = radlite("export", adapter, "--out", out, "--merged", tmp_path / "merged", "--importance", tables)
     assert done.returncode == 0, done.stderr
@@ -196,15 +197,14 @@ def test_the_command_measures_on_the_training_rows_of_the_corpus(base: Path, tab
     assert (data == encode(read(tmp_path / "merged")[name].read(), type, expected.columns[name])).all()
 
 
-def test_nonsense_gets_one_sentence_before_anything_is_computed(
-    copy: Path, tables: Path, small: Path, tmp_path: Path
-) -> None:
-    export = ("export", copy, "--out", tmp_path / "model.gguf", "--importance")
+def test_nonsense_gets_one_sentence_before_anything_is_computed(tables: Path, small: Path, tmp_path: Path) -> None:
+    base = random_base("qwen3", tmp_path / "base")
+    export = ("export", base, "--out", tmp_path / "model.gguf", "--importance")
     complains(radlite(*export, tables, "--quantize", "Q8_0"), "Q8_0 has no use for importance")
     complains(radlite(*export, tables, "--adapter-only"), "--importance")
-    complains(radlite(*export, copy), "is not a corpus")
+    complains(radlite(*export, base), "is not a corpus")
     complains(radlite(*export, small), "no train split")
-    edit(copy, use_sliding_window=True)
+    edit(base, use_sliding_window=True)
     complains(radlite(*export, tables), "use_sliding_window")
     assert not (tmp_path / "model.gguf").exists()
 

@@ -117,10 +117,10 @@ def test_importance_counts_by_its_shares_and_none_at_all_is_as_not_given(type: T
 
 
 def test_a_row_that_importance_would_spoil_is_encoded_without() -> None:
-    """One column of each block counts, and is worth 1.4 steps: its step would be the block's, and clip all others."""
+    """One column of each block counts, and is worth 0.6 of a step: made a whole one, it would clip the others."""
     values = np.random.default_rng(1).uniform(-1, 1, (8, 256)).astype(np.float32)
     values[:, 1::16] = 1
-    values[:4, ::16] = 1.4 / 32
+    values[:4, ::16] = 0.6 / 32
     importance = np.full(256, 1e-6, np.float32)
     importance[::16] = 1
     spoiled = decode(quantize._encoder(Type.Q6_K)(values, importance), Type.Q6_K)

@@ -41,9 +41,9 @@ def encode(values: Array, type: Type, importance: Array | None = None) -> NDArra
     """`values`, (rows, columns), finite, in `type`: (rows, bytes). The engine's library works outside the GIL.
 
     `importance`, (columns), finite and not negative, is how much the square of an error counts in each column, which
-    the `WEIGHED` types heed. A row that would so lose more than its type may is encoded without: too much of it would be
-    given up for a few columns. Raises `UserError` if the engine's library offers no encoder for `type`, `ValueError`
-    unless there is one importance for each column.
+    the `WEIGHED` types heed. A row that would so lose more than its type may is encoded without: too much of it would
+    be given up for a few columns. Raises `UserError` if the engine's library offers no encoder for `type`,
+    `ValueError` unless there is one importance for each column.
     """
     if importance is not None and importance.shape != values.shape[1:]:
         raise ValueError(f"{importance.shape} importances for {values.shape[1]} columns")

@@ -112,7 +112,7 @@ class HfModel:
         return dict(zip(ids[:top].tolist(), values[:top].tolist(), strict=True))
 
     def mean_squares(self, rows: Iterable[tuple[Sequence[int], Sequence[int]]]) -> dict[str, NDArray[np.float32]]:
-        """Mean square of what each linear layer is given, (columns), by the name of its weights, over all tokens of `rows`.
+        """Mean square of what each linear layer is given over all tokens of `rows`: name of its weights to (columns).
 
         A row is ids and loss mask, as from `Renderer.training`. The output layer is given only what answers are written
         from: the places before ids with mask 1. Rows are read one at a time, so that no padding counts. Raises
