@@ -72,7 +72,7 @@ def agreed(answers: Answers) -> list[Answered]:
 
 
 def rows_of_all(runs: Sequence[Run], router: Router | None = None) -> list[Row]:
-    """Result rows of the router, if there is one, and of models of several bases put together in each way they allow."""
+    """Result rows of the router, if there is one, and of several bases put together in each way they allow."""
     found = candidates(runs)
     answers = {one.name: one.answered for one in found}
     made = {"router": routed(found, router)} if router else {}
