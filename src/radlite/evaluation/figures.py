@@ -213,6 +213,7 @@ def _systems(values: Values, models: Sequence[Column], seen: Sequence[str]) -> P
     axes.set_xticks(
         [at + 0.5 for at in range(len(models))],
         [pictures.short(titled(column)).replace(", ", "\n") for column in models],
+        **({"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(models) > 4 else {}),
     )
     axes.spines[:].set_visible(False)
     table = [
