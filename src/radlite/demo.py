@@ -263,8 +263,8 @@ class _Demo:
             f"Everything took {sum(self.seconds.values()) / 60:.1f} minutes. Open {self.out}/report.html in a browser: "
             f"all results on one page, with pictures. Numbers and timings: {self.out}/summary.json.\n"
             "Synthetic reports and tiny models: this shows that the path works, not that a model is fit for use. The "
-            "reports were written by the very tables and words that the baseline 'rules' reads them with: it is near its "
-            "ceiling here.\n"
+            "reports were written by the very tables and words that the baseline 'rules' reads them with: it is near "
+            "its ceiling here.\n"
         )
         model = self.out / "models" / f"{BASES[-1]}-Q4_K_M.gguf"
         base = _shown(base_folder(BASES[-1]))
