@@ -91,6 +91,7 @@ def test_two_engines_answer_what_one_does_in_this_process(tmp_path: Path) -> Non
         assert_same(evaluate(own, asked, tmp_path / "here"), there.answered)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_engines_that_is_killed_ends_as_one_that_was_left_alone(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp", reason="the other engine keeps what it read, which rounding depends on")
     alone, cut = tmp_path / "alone", tmp_path / "cut"

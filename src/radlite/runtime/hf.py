@@ -234,11 +234,21 @@ class HfModel:
             open_ = [one for one in open_ if found[one[0]] is None]
             for begin in range(0, len(missing), self.batch_size):
                 part = missing[begin : begin + self.batch_size]
-                pending = [[*rows[at].request.prompt.ids, *beginning] for at, beginning in part]
-                cache, mask = self._begun(pending)
-                for (at, beginning), line in zip(part, self._forward(pending, cache, mask)[0], strict=True):
+                for (at, beginning), line in zip(part, self._after(rows, part), strict=True):
                     known[at][beginning] = line
         return found
+
+    def _after(self, rows: Sequence[_Row], part: Sequence[tuple[int, tuple[int, ...]]]) -> torch.Tensor:
+        """Logits (beginnings, ids) after beginnings of answers, each with the place of its row."""
+        places = sorted({at for at, _ in part})
+        prompts = [list(rows[at].request.prompt.ids) for at in places]
+        pending = [ids[:-1] for ids in prompts]
+        cache, mask = self._begun(pending)
+        _, mask = self._forward(pending, cache, mask)
+        chosen = torch.tensor([places.index(at) for at, _ in part], device=mask.device)
+        cache.batch_select_indices(chosen)
+        last = [[prompts[places.index(at)][-1], *beginning] for at, beginning in part]
+        return self._forward(last, cache, mask[chosen])[0]
 
     def _weigh(
         self, request: Request, walk: Walk, known: Mapping[tuple[int, ...], torch.Tensor]
