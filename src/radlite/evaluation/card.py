@@ -165,7 +165,7 @@ def _results(model: _Model, folder: Path) -> _Results:
 
 
 def _is_usual(run: Run) -> bool:
-    return run.split == _SPLIT and not run.setup.shots and not run.setup.asked and run.prompts == OURS.hash
+    return run.split == _SPLIT and run.setup.usual and run.prompts == OURS.hash
 
 
 def _beside(run: Run, rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, Any]]:

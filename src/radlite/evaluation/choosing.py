@@ -172,9 +172,7 @@ def candidates(runs: Sequence[Run]) -> list[Candidate]:
     found: dict[str, Run] = {}
     for run in runs:
         known = found.get(run.setup.name)
-        if not (run.setup.shots or run.setup.asked) and (
-            known is None or order.index(run.setup.stage) > order.index(known.setup.stage)
-        ):
+        if run.setup.usual and (known is None or order.index(run.setup.stage) > order.index(known.setup.stage)):
             found[run.setup.name] = run
     return [Candidate(run.setup.name, run.setup.size, run.answered) for run in found.values()]
 

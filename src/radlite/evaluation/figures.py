@@ -272,7 +272,7 @@ def unquantised(run: Run, runs: Sequence[Run]) -> Run | None:
 
 
 def _plain(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if not run.setup.shots and not run.setup.asked]
+    return [run for run in runs if run.setup.usual]
 
 
 def _differences(name: str, heading: str, caption: str, pairs: Pairs, sides: tuple[str, str]) -> Picture:

@@ -101,6 +101,11 @@ class Setup:
         return self.base or self.name
 
     @property
+    def usual(self) -> bool:
+        """Whether it is asked without solved examples, in the usual order."""
+        return not (self.shots or self.asked)
+
+    @property
     def quantized(self) -> bool:
         """Whether the weights are known to be coarser than they were."""
         return self.kind not in ("", "F32", "F16", "BF16")

@@ -137,7 +137,7 @@ def _ladder(runs: Sequence[Run]) -> Iterator[Table]:
     """What each kind of weights costs and takes, task by task."""
     lines: list[Line] = []
     for run in runs:
-        exact = unquantised(run, runs) if run.setup.kind and not (run.setup.shots or run.setup.asked) else None
+        exact = unquantised(run, runs) if run.setup.kind and run.setup.usual else None
         if exact:
             pairs = {} if exact is run else {one.task: one for one in compare(run.answered, exact.answered)}
             lines += [
@@ -260,7 +260,7 @@ def _task(
         yield Table(f"Slices, {metric}", ("slice", "n", *heads), lines, f"Few: below {FEW} items, which say little.")
     for run in runs:
         answered = [one for one in run.answered if one.task == task]
-        if answered and not run.setup.shots and not run.setup.asked:
+        if answered and run.setup.usual:
             yield from _of_run(f"{run.setup.name}, {run.setup.kind or run.setup.stage}", answered, texts)
 
 
