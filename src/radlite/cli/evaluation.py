@@ -83,6 +83,7 @@ def evaluate(
         print_json(found)
     else:
         report.show(Console(), found, metrics=metrics)
+        typer.echo(f"The whole page, with figures: {out / 'report.html'}")
 
 
 def compare(
