@@ -1,5 +1,6 @@
 """Choosing by validation answers: what chance does, what it does not, and what an oracle's advantage is worth."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from radlite.evaluation.ensembles import agreed, averaged, consensus
 from radlite.evaluation.metrics import Answered, Setup, Stage, grade, rows
 from radlite.evaluation.run import Run, evaluate
 from radlite.reader import Reader
-from radlite.routing.router import Router
+from radlite.routing.router import Calibration, Choice, Router
 from radlite.runtime.scripted import ScriptedModel
 from tests.evaluation.items import item, said
 
@@ -174,6 +175,34 @@ def test_consensus_is_the_impression_most_like_the_others() -> None:
     assert found.text in texts[:2]
 
 
+def test_a_limit_is_held_against_answers_that_it_was_not_learned_from() -> None:
+    sure, unsure = likely("entailment", "entailment", 0.9), likely("neutral", "entailment", 0.5)
+    calibration = Calibration(threshold=0.6, n=40, risk=0.3)
+    choice = Choice("a", "accuracy", 1.0, 0.9, 1.0, 40, "the only one", calibration)
+    router = Router({"radiology_nli": choice})
+    wrong = likely("neutral", "entailment", 0.9)
+
+    def held(*answered: Answered) -> choosing.Withheld:
+        [found] = choosing.withheld([Candidate("a", 1, answered), Candidate("b", 1, answered)], router)
+        return found
+
+    one = held(*[sure] * 60, *[unsure] * 40)
+    assert (one.kept.coverage.value, one.kept.wrong.n, one.kept.wrong.value, one.words) == (0.6, 60, 0.0, "holds")
+    assert held(*[sure] * 10, *[wrong] * 30).words == "does not hold"
+    assert held(*[sure] * 6, *[wrong] * 4).words == "not told: above it within chance"
+    assert held(*[sure] * 9, *[wrong]).words == "not told: below it within chance"
+    assert held(unsure).words == "holds" and held(unsure).kept.wrong.n == 0
+    assert not choosing.withheld([Candidate("b", 1, [sure])], router)
+
+
+def test_where_no_limit_is_low_enough_the_command_says_so(tmp_path: Path) -> None:
+    answered = [likely("entailment" if number % 2 else "neutral", "entailment", 0.9) for number in range(40)]
+    out = tmp_path / "router.json"
+    learn([Candidate("a", 1, [dataclasses.replace(one, split="validation") for one in answered])], 0.1).save(out)
+    [choice] = Router.load(out).choices.values()
+    assert (choice.calibration.threshold, choice.calibration.risk) == (0.0, 0.1)
+
+
 def test_the_command_learns_from_the_validation_runs_of_a_folder(tmp_path: Path) -> None:
     for split in ("validation", "test"):
         items = [item("m_staging", number, "M0", split) for number in range(40)]
@@ -184,7 +213,8 @@ def test_the_command_learns_from_the_validation_runs_of_a_folder(tmp_path: Path)
     done = run.invoke(
         app, ["route", str(tmp_path / "out"), "--out", str(tmp_path / "router.json")], catch_exceptions=False
     )
-    assert "m_staging: good (accuracy 1.00, n=40; higher than bad, 0.00)" in done.stdout
+    assert "m_staging: good (accuracy 1.00, n=40; higher than bad, 0.00, p <0.001 in this task alone)" in done.stdout
+    assert f"Written to {tmp_path / 'router.json'}" in done.stdout
     assert Router.load(tmp_path / "router.json").choice_for("m_staging").model == "good"
     with pytest.raises(UserError, match="validation answers only"):
         run.invoke(app, ["route", str(tmp_path / "out" / "good-test")], catch_exceptions=False)

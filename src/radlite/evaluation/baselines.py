@@ -28,7 +28,7 @@ def rules(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
         assert rule
         return [rule(example.inputs) for example in asked]
 
-    return _baseline(train, [example for example in test if rule_for(example.task, ())], answers)
+    return _baseline(train, [example for example in test if rule_for(example.task, ())], answers, learns=False)
 
 
 def tfidf(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
@@ -41,22 +41,25 @@ def tfidf(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
 
 
 def rows_of_all(train: Sequence[Example], test: Sequence[Example]) -> list[Row]:
-    """Result rows of every baseline."""
-    made = {"majority": majority, "tfidf": tfidf, "rules": rules}
-    return [row for name, baseline in made.items() for row in rows(baseline(train, test), name, "baseline")]
+    """Result rows of every baseline; of a task without training examples, of those that learn from none."""
+    taught = {example.task for example in train}
+    learned = [example for example in test if example.task in taught]
+    made = {"majority": majority(train, learned), "tfidf": tfidf(train, learned), "rules": rules(train, test)}
+    return [row for name, answered in made.items() for row in rows(answered, name, "baseline")]
 
 
 def _baseline(
     train: Sequence[Example],
     test: Sequence[Example],
     answers: Callable[[Task, list[Example], list[Example]], Iterable[str]],
+    learns: bool = True,
 ) -> list[Answered]:
     """Grade what `answers(task, training examples, test examples)` gives as plain text, read as any model's text is."""
     result = []
     for name in dict.fromkeys(example.task for example in test):
         task = named(name)
         solved, asked = ([example for example in part if example.task == name] for part in (train, test))
-        _check(task, solved, asked)
+        _check(task, solved, asked, learns)
         start = time.perf_counter()
         texts = list(answers(task, solved, asked))
         seconds = (time.perf_counter() - start) / len(asked)
@@ -64,8 +67,8 @@ def _baseline(
     return result
 
 
-def _check(task: Task, train: Sequence[Example], test: Sequence[Example]) -> None:
-    if not train:
+def _check(task: Task, train: Sequence[Example], test: Sequence[Example], learns: bool) -> None:
+    if learns and not train:
         raise UserError(f"There is no training data for {task.name}, which its baselines need; add it to the corpus.")
     if {example.id for example in train} & {example.id for example in test}:
         raise UserError(f"Items of {task.name} are both learned from and evaluated; build the corpus again.")

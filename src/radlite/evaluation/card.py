@@ -17,8 +17,9 @@ from radlite import manifest
 from radlite.errors import UserError, shown
 from radlite.evaluation import report
 from radlite.evaluation.metrics import FEW, Answered, Row, counted, rows_of
-from radlite.evaluation.run import Run, file_identity, runs
+from radlite.evaluation.run import Run, runs
 from radlite.files import atomic, front_matter, read_json
+from radlite.manifest import file_identity
 from radlite.rads.severity import SEVERITIES
 from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf

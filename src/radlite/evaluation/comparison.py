@@ -16,6 +16,12 @@ from radlite.tasks import named
 LEVEL: Final = 0.05
 """Adjusted probability below which a difference is told as one."""
 
+BOTH: Final = (
+    "An interval is of one task alone, p is adjusted for all: an interval without 0 may stand beside 'no evidence of a "
+    "difference'."
+)
+"""What readers of both have to know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -119,7 +125,7 @@ def table(compared: Sequence[Comparison], names: tuple[str, str]) -> Table:
         title_justify="left", title_style="",
         caption="A - B with its 95 % interval by a paired bootstrap; p by Holm's method for "
         f"{len(compared)} {'task' if len(compared) == 1 else 'tasks'}: McNemar's exact test where an item is right or "
-        "wrong, else a randomisation test.",
+        "wrong, else a randomisation test. " + BOTH,
     )  # fmt: skip
     result.add_column("task\nmetric, n", overflow="fold")
     for head in ("A", "B", "A - B", "p"):
@@ -132,11 +138,16 @@ def table(compared: Sequence[Comparison], names: tuple[str, str]) -> Table:
             f"{one.first.value:.2f}\n{one.first.low:.2f}-{one.first.high:.2f}",
             f"{one.second.value:.2f}\n{one.second.low:.2f}-{one.second.high:.2f}",
             f"{gap.value:+.2f}\n{gap.low:+.2f} to {gap.high:+.2f}",
-            "<0.001" if one.adjusted < 0.001 else f"{one.adjusted:.3f}",
+            told_p(one.adjusted),
             one.words + (f"\nright in one only: A {one.unlike[0]}, B {one.unlike[1]}" if one.unlike else ""),
         )
         result.add_section()
     return result
+
+
+def told_p(probability: float) -> str:
+    """A probability as it is printed."""
+    return "<0.001" if probability < 0.001 else f"{probability:.3f}"
 
 
 def as_json(compared: Sequence[Comparison]) -> list[dict[str, Any]]:

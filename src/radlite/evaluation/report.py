@@ -43,7 +43,9 @@ Key = tuple[Stage, int, str, str | None]
 """Stage, shots, how it was asked, and model: None for each base model."""
 
 
-_STAGES: Final[dict[Stage, str]] = {"base": "base", "tuned": "tuned", "quantized": "tuned quantized"}
+_STAGES: Final[dict[Stage, str]] = {
+    "base": "base", "served": "served", "tuned": "tuned", "quantized": "tuned quantized"
+}  # fmt: skip
 
 NOTE = (
     "Under each value its 95 % interval: Wilson's for shares of right answers, bootstrap over items otherwise. n is "
@@ -255,14 +257,16 @@ def write_summary(
     facts: Mapping[str, Any],
     metrics: Sequence[str] = (),
     titles: Mapping[Stage, str] = _STAGES,
+    name: str = "summary",
 ) -> None:
     """Write the results into `folder`, each file atomically.
 
     `summary.json`: a manifest with `facts` (timings, file sizes, seeds) and the result rows; `summary.md`: their table.
     """
-    write_json(folder / "summary.json", {**manifest.describe("results", **facts), "rows": list(rows)})
-    with atomic(folder / "summary.md") as part:
-        part.write_text(markdown(rows, titles, metrics), "utf-8")
+    write_json(folder / f"{name}.json", {**manifest.describe("results", **facts), "rows": list(rows)})
+    splits = ", ".join(dict.fromkeys(row["split"] for row in rows))
+    with atomic(folder / f"{name}.md") as part:
+        part.write_text(f"Items of the {splits} split.\n\n{markdown(rows, titles, metrics)}", "utf-8")
 
 
 def read_rows(path: Path) -> list[Row]:

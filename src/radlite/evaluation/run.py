@@ -22,8 +22,8 @@ from radlite.chat import demand_base
 from radlite.errors import UserError
 from radlite.evaluation.metrics import Answered, Setup, Stage, grade
 from radlite.evaluation.selection import Shots
-from radlite.files import exclusive, sha256
-from radlite.manifest import text_hash, weights_hash
+from radlite.files import exclusive
+from radlite.manifest import file_identity, text_hash, weights_hash
 from radlite.reader import Asked, Reader
 from radlite.runtime import child, remote
 from radlite.runtime.model import Completion, Model
@@ -352,7 +352,7 @@ def open_model(place: str, send_to: str = "", here: bool = True) -> Opened:
     """
     if place.startswith(remote.PREFIX):
         model = remote.open_model(place, send_to)
-        return Opened(model, model.name, "base", "instruction", text_hash(place), constrain=False)
+        return Opened(model, model.name, "served", "instruction", text_hash(place), constrain=False)
     if files := _gguf_files(place):
         return _open_gguf(files, here)
     path = Path(place)
@@ -414,11 +414,6 @@ def _kind(keys: Mapping[str, Any]) -> str:
         return name.removeprefix("MOSTLY_").removeprefix("ALL_")
     except ValueError:
         return ""
-
-
-def file_identity(path: Path, adapter: Path | None = None) -> str:
-    """The identity, as answers tell it, of a GGUF file, or of one with an adapter over it."""
-    return text_hash([sha256(path), sha256(adapter)]) if adapter else sha256(path)
 
 
 def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:

@@ -25,6 +25,8 @@ class Calibration:
     temperature: float = 1.0
     threshold: float = 0.0
     n: int = 0
+    risk: float = 0.0
+    """The share of wrong answers among those given that was asked for; 0 if none was."""
 
 
 def tempered(probabilities: Mapping[str, float], labels: int, temperature: float) -> dict[str, float]:
@@ -54,6 +56,9 @@ class Choice:
     why: str
     """Why this one: what the paired test says of it and the next best."""
     calibration: Calibration = field(default_factory=Calibration)
+    identity: str = ""
+    """Digest of the GGUF file, or of it and the adapter over it, whose answers this was learned from; empty for other
+    models."""
 
 
 @dataclass(frozen=True, slots=True)

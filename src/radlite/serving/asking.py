@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from radlite.errors import UserError
-from radlite.manifest import tuned_base, tuned_wording
+from radlite.manifest import file_identity, tuned_base, tuned_wording
 from radlite.reader import Chooser, Reader
 from radlite.routing.detection import detect
-from radlite.routing.router import Calibration, Router
+from radlite.routing.router import Calibration, Choice, Router
 from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf
 from radlite.tasks import TASKS, Example
@@ -99,7 +99,8 @@ def shares(
     """Which of the questions about one report each GGUF file answers: all the only one, else as the router file says.
 
     A router names a model by its base if radlite tuned it, or the adapter over it, else by its file. Raises `UserError`
-    as `tuning` does, if a file is missing, or if there are several without a router, or with an adapter.
+    as `tuning` does, if a file is missing, if there are several without a router, or with an adapter, or if the router
+    was learned from the answers of another file than the one of that name.
     """
     demand_one(models, adapter)
     names: dict[str, Path] = {}
@@ -120,7 +121,17 @@ def shares(
             raise UserError(
                 f"The router sends {task} to {choice.model}, which is not among the models; add it with --model."
             )
+        _demand_same(names[choice.model], adapter, choice, task)
         share = found.setdefault(names[choice.model], Share())
         share.numbers.append(number)
         share.calibration[task] = choice.calibration
     return found
+
+
+def _demand_same(path: Path, adapter: Path | None, choice: Choice, task: str) -> None:
+    """Probabilities and limits hold for the very file that they were learned from."""
+    if choice.identity and file_identity(path, adapter) != choice.identity:
+        raise UserError(
+            f"The router chose {choice.model} for {task} by the answers of another file than {path}; give that file, "
+            "or learn a router from this one's answers to the validation split."
+        )
