@@ -63,6 +63,20 @@ def test_of_the_runs_of_a_model_the_last_stage_asked_in_the_usual_way_is_chosen_
     ]
 
 
+def test_two_files_of_one_name_and_stage_are_never_taken_for_one() -> None:
+    two = [run("one", "quantized", staged(0.9), kind="Q4_K_M"), run("one", "quantized", staged(0.5), kind="Q8_0")]
+    with pytest.raises(UserError, match="are both of one"):
+        choosing.candidates(two)
+
+
+def test_a_router_takes_no_other_file_for_the_one_it_was_learned_from() -> None:
+    own = [Candidate("a", 1, staged(0.9), "first"), Candidate("b", 1, staged(0.2), "second")]
+    router = learn(own)
+    assert len(routed(own, router)) == 100
+    with pytest.raises(UserError, match="of another file"):
+        routed([dataclasses.replace(one, identity="third") for one in own], router)
+
+
 def test_several_models_together_have_rows_and_one_alone_has_none() -> None:
     three = [
         run(name, "base", staged(share, seed=at))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from radlite.cli.common import Corpus, Json, PromptPack, Ray, Workers, print_json
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 
 
 def evaluate(
@@ -56,7 +56,8 @@ def evaluate(
     from radlite.data.corpus import read
     from radlite.evaluation import baselines, choosing, ensembles, page, report, selection
     from radlite.evaluation.metrics import rows_of
-    from radlite.evaluation.run import demand_gguf, evaluate_models, progress
+    from radlite.evaluation.run import demand_gguf, demand_models, evaluate_models, progress
+    from radlite.files import exclusive
     from radlite.routing.router import Router
     from radlite.tasks import named
     from radlite.tasks.prompting import chosen
@@ -64,29 +65,33 @@ def evaluate(
     pictures.demand()
     if split not in ("validation", "test"):
         raise UserError(f"--split is {split}; give validation or test: from train a model has learned.")
-    if workers > 1 or ray:  # told now: the baselines take their time
+    demand_models(models)  # told now: the baselines take their time
+    if workers > 1 or ray:
         demand_gguf(models)
     chosen_before = Router.load(router) if router else None
-    puts = [chosen(style.strip(), prompts) for style in prompt_style.split(",")]
-    ways = [selection.Shots.read(text) for text in shots.split(",")]
-    wanted = [named(name.strip()).name for name in tasks.split(",") if name.strip()]
+    puts = list(
+        {put.hash: put for style in prompt_style.split(",") if (put := chosen(style.strip(), prompts))}.values()
+    )
+    ways = list(dict.fromkeys(selection.Shots.read(text) for text in shots.split(",")))
+    wanted = list(dict.fromkeys(named(name.strip()).name for name in tasks.split(",") if name.strip()))
     items = selection.sample([row for task in wanted or (None,) for row in read(corpus, task, split)], limit)
     asked = list(dict.fromkeys(item.task for item in items))
     known = _training_rows(corpus, asked, any(way.count for way in ways))
-    found = baselines.rows_of_all(known, items)
-    with progress(Console(stderr=True)) as bar:
-        runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to, workers, ray)
-    found += [row for run in runs for row in rows_of(run.answered, run.setup)]
-    found += ensembles.rows_of_all(runs, chosen_before)
-    limits = choosing.withheld(choosing.candidates(runs), chosen_before) if chosen_before else []
-    metrics = ("accuracy", "macro_f1") if all(named(task).labels for task in asked) else ()
-    made = {"corpus": str(corpus), "split": split, "limit": limit, "prompts": [put.hash for put in puts]}
-    made["withheld"] = [asdict(one) for one in limits]
-    suffix = "" if split == "test" else f"-{split}"
-    report.write_summary(out, found, made, metrics, name=f"summary{suffix}")
-    texts = {(item.task, item.id): item for item in items} if show_text else None
-    facts = page.facts(Corpus=str(corpus), Prompts=", ".join(put.hash for put in puts))
-    page.write(out / f"report{suffix}.html", found, runs, facts, texts, chosen_before)
+    with exclusive(out):
+        found = baselines.rows_of_all(known, items)
+        with progress(Console(stderr=True)) as bar:
+            runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to, workers, ray)
+        found += [row for run in runs for row in rows_of(run.answered, run.setup)]
+        found += ensembles.rows_of_all(runs, chosen_before)
+        limits = choosing.withheld(choosing.candidates(runs), chosen_before) if chosen_before else []
+        metrics = ("accuracy", "macro_f1") if all(named(task).labels for task in asked) else ()
+        made = {"corpus": str(corpus), "split": split, "limit": limit, "prompts": [put.hash for put in puts]}
+        made["withheld"] = [asdict(one) for one in limits]
+        suffix = "" if split == "test" else f"-{split}"
+        report.write_summary(out, found, made, metrics, name=f"summary{suffix}")
+        texts = {(item.task, item.id): item for item in items} if show_text else None
+        facts = page.facts(Corpus=str(corpus), Prompts=", ".join(put.hash for put in puts))
+        page.write(out / f"report{suffix}.html", found, runs, facts, texts, chosen_before)
     if as_json:
         print_json(found)
     else:
@@ -155,7 +160,7 @@ def compare(
     if as_json:
         print_json(comparison.as_json(compared))
     else:
-        Console().print(comparison.table(compared, (str(first), str(second))))
+        Console().print(comparison.table(compared, (shown(str(first)), shown(str(second)))))
 
 
 def route(
@@ -183,7 +188,7 @@ def route(
     learned = choosing.learn(choosing.candidates(wanted), risk)
     learned.save(out)
     for task, choice in learned.choices.items():
-        line = f"{task}: {choice.model} ({choice.metric} {choice.value:.2f}, n={choice.n}; {choice.why})"
+        line = f"{task}: {shown(choice.model)} ({choice.metric} {choice.value:.2f}, n={choice.n}; {choice.why})"
         fitted = choice.calibration
         if fitted.n:
             line += f", temperature {fitted.temperature:.2f}{calibration.at_its_end(fitted.temperature)}"

@@ -85,7 +85,22 @@ def _most_frequent(task: Task, train: Sequence[Example]) -> str:
     if task is ABNORMALITY:
         known = [answer.states for example in train if (answer := task.read(example.answer))]
         return task.render(Abnormalities({name: _first(states[name] for states in known) for name in CLASSES}))
-    return _first(example.answer for example in train)
+    return _first(example.answer for example in _labelled(task, train).get(_usual(task, train), train))
+
+
+def _usual(task: Task, train: Sequence[Example]) -> str:
+    """The most frequent label; empty where the task has none."""
+    counts = {label: len(rows) for label, rows in _labelled(task, train).items()}
+    return min(counts, key=lambda label: (-counts[label], label), default="")
+
+
+def _labelled(task: Task, train: Sequence[Example]) -> dict[str, list[Example]]:
+    """The examples of each label: several answers may come to one, as `M1a` to `M1`."""
+    found: dict[str, list[Example]] = {}
+    for example in train if task.labels else ():
+        if (answer := task.read(example.answer)) is not None:
+            found.setdefault(task.label(answer), []).append(example)
+    return found
 
 
 def _first(values: Iterable[Value]) -> Value:
@@ -94,12 +109,14 @@ def _first(values: Iterable[Value]) -> Value:
 
 
 def _classified(task: Task, train: list[Example], test: list[Example]) -> list[str]:
-    labels = [example.answer for example in train]
-    if len(set(labels)) == 1:
-        return labels[:1] * len(test)
+    groups = _labelled(task, train)
+    usual = {label: _first(example.answer for example in rows) for label, rows in groups.items()}
+    if len(usual) == 1:
+        return [*usual.values()] * len(test)
+    told = [(_document(task, example), label) for label, rows in groups.items() for example in rows]
     model = _pipeline()
-    model.fit([_document(task, example) for example in train], labels)
-    return [str(label) for label in model.predict([_document(task, example) for example in test])]
+    model.fit([document for document, _ in told], [label for _, label in told])
+    return [usual[str(label)] for label in model.predict([_document(task, example) for example in test])]
 
 
 def _pipeline() -> Any:

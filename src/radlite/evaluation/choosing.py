@@ -140,11 +140,18 @@ def routed(candidates: Sequence[Candidate], router: Router) -> list[Answered]:
     The system of a RADS item is its true one here; a reader has to find it out.
     """
     by_name = {one.name: {(answer.task, answer.id): answer for answer in one.answered} for one in candidates}
+    identities = {one.name: one.identity for one in candidates}
     result = []
     for answer in dict.fromkeys((a.task, a.id, a.slices) for one in candidates for a in one.answered):
         task, id, slices = answer
         system = next((name for name in slices if name in systems()), None)
-        found = by_name.get(router.choice_for(task, system).model, {}).get((task, id))
+        choice = router.choice_for(task, system)
+        if choice.identity and choice.identity != identities.get(choice.model, choice.identity):
+            raise UserError(
+                f"The router chose {choice.model} for {task} by the answers of another file than the one of that name "
+                "here; evaluate that file, or learn a router from this one's answers to the validation split."
+            )
+        found = by_name.get(choice.model, {}).get((task, id))
         if not found:
             raise UserError(f"The router's model for {task} is not among the results; evaluate it too.")
         result.append(found)
@@ -213,13 +220,22 @@ def noise(candidates: Sequence[Candidate], router: Router, task: str, seed: int 
 
 
 def candidates(runs: Sequence[Run]) -> list[Candidate]:
-    """The models of these runs, asked in the usual way, each at the last stage that it is there in."""
+    """The models of these runs, asked in the usual way, each at the last stage that it is there in.
+
+    Raises `UserError` if two runs are of one model and stage: a router tells models apart by their names.
+    """
     order = list(get_args(Stage))
     found: dict[str, Run] = {}
-    for run in runs:
+    for run in (run for run in runs if run.setup.usual):
         known = found.get(run.setup.name)
-        if run.setup.usual and (known is None or order.index(run.setup.stage) > order.index(known.setup.stage)):
-            found[run.setup.name] = run
+        if known and order.index(known.setup.stage) > order.index(run.setup.stage):
+            continue
+        if known and known.setup.stage == run.setup.stage:
+            raise UserError(
+                f"{known.folder} and {run.folder} are both of {run.setup.name}; give one of them, or evaluate both in "
+                "one call, which tells them apart by the names of their files."
+            )
+        found[run.setup.name] = run
     return [
         Candidate(run.setup.name, run.setup.size, run.answered, run.identity if run.setup.kind else "")
         for run in found.values()

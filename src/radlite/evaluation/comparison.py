@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from radlite.errors import UserError
 from radlite.evaluation.estimate import Estimate, Vector, exchanged, holm, mcnemar, statistic
@@ -121,8 +122,8 @@ def _tested(both: Measure, n: int) -> tuple[str, float, tuple[int, int] | None]:
 def table(compared: Sequence[Comparison], names: tuple[str, str]) -> Table:
     """A table for a terminal of 80 columns."""
     result = Table(
-        box=box.SIMPLE_HEAD, padding=0, pad_edge=False, caption_justify="left", title=f"A: {names[0]}\nB: {names[1]}",
-        title_justify="left", title_style="",
+        box=box.SIMPLE_HEAD, padding=0, pad_edge=False, caption_justify="left",
+        title=Text(f"A: {names[0]}\nB: {names[1]}"), title_justify="left", title_style="",
         caption="A - B with its 95 % interval by a paired bootstrap; p by Holm's method for "
         f"{len(compared)} {'task' if len(compared) == 1 else 'tasks'}: McNemar's exact test where an item is right or "
         "wrong, else a randomisation test. " + BOTH,

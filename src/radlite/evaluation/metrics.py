@@ -50,8 +50,8 @@ class Row(TypedDict):
     answers."""
     metric: str
     """A metric of the task, `f1 LABEL` of one label, `macro_f1` over those that occur, `micro_f1` over all,
-    `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable` or `too_long`: the share of
-    items that got no answer for this reason."""
+    `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable`, `too_long` or, where there
+    are such, `failed`: the share of items that got no answer for this reason."""
     value: float
     low: float
     high: float
@@ -246,8 +246,9 @@ def measures(task: Task, items: Sequence[Answered], whole: bool = False) -> dict
     found |= _f1([item.counts for item in items], whole)
     if task.rank:
         found |= _ordinal(task, items)
-    for failure in ("unreadable", "too_long"):
-        found[failure] = _mean({at: float(item.status == failure) for at, item in enumerate(items)})
+    for failure in ("unreadable", "too_long", "failed"):
+        if failure != "failed" or any(item.status == failure for item in items):
+            found[failure] = _mean({at: float(item.status == failure) for at, item in enumerate(items)})
     return found
 
 

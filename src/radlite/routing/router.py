@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from radlite import manifest
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 from radlite.files import read_json, write_json
+from radlite.rads import systems
 from radlite.tasks import named
 
 SPLIT = "validation"
@@ -61,6 +62,20 @@ class Choice:
     models."""
 
 
+def _wrong(choice: Choice) -> str:
+    """The first field with a number that cannot be; empty if all can be."""
+    known = choice.calibration
+    possible = {
+        "value": choice.low <= choice.value <= choice.high,
+        "n": choice.n >= 0,
+        "calibration.temperature": 0.01 <= known.temperature <= 100,
+        "calibration.threshold": 0 <= known.threshold <= 1,
+        "calibration.risk": 0 <= known.risk <= 1,
+        "calibration.n": known.n >= 0,
+    }
+    return next((name for name, can_be in possible.items() if not can_be), "")
+
+
 @dataclass(frozen=True, slots=True)
 class Router:
     """Sends each task to one model. `choices` has a task's name as key, or `rads_assignment/LI-RADS` for one system."""
@@ -97,7 +112,10 @@ class Router:
                 f"The router file {path} is broken at {place}; make it again with radlite route."
             ) from error
         for key, choice in choices.items():
-            named(key.partition("/")[0])
-            if not choice.calibration.temperature > 0:
-                raise UserError(f"The router file {path} is broken at {key}.calibration; make it again.")
+            task, _, system = key.partition("/")
+            named(task)
+            if system and system not in systems():
+                raise UserError(f"The router file {path} names {shown(system)}, no RADS system; make it again.")
+            if wrong := _wrong(choice):
+                raise UserError(f"The router file {path} is broken at {key}.{wrong}; make it again with radlite route.")
         return cls(choices)
