@@ -33,7 +33,7 @@ async function columns() {
   if (/\.csv$/i.test(file?.name ?? "")) names = firstRecord(head);
   else if (/\.jsonl$/i.test(file?.name ?? "")) {
     try {
-      names = Object.keys(JSON.parse(head.split("\n").find((line) => line.trim()) ?? "{}"));
+      names = Object.keys(JSON.parse(head.split("\n").find((/** @type {string} */ line) => line.trim()) ?? "{}"));
     } catch {
       names = []; // A first line beyond the head that was read, or no JSON: the names are typed.
     }

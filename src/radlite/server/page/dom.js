@@ -12,7 +12,7 @@ export const $ = (id) => document.getElementById(id);
  * @returns {any}
  */
 export function el(tag, given = {}, ...children) {
-  const node = document.createElement(tag);
+  const node = /** @type {any} */ (document.createElement(tag));
   for (const [name, value] of Object.entries(given)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);

@@ -33,7 +33,7 @@ export function mark(place, text, spans) {
     const over = placed.filter((span) => span.start <= start && span.end >= end);
     const said = text.slice(start, end);
     if (!over.length) return said;
-    const node = el("mark", { tabindex: -1, role: "button", className: over.some((span) => span.soft) ? "soft" : "" }, said);
+    const node = el("mark", { tabindex: -1, role: "button", className: over.every((span) => span.soft) ? "soft" : "" }, said);
     Object.assign(node.dataset, { keys: [...new Set(over.map((span) => span.key))].join(" "), start });
     return node;
   });

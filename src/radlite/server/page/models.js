@@ -69,7 +69,7 @@ export async function reviews() {
 
 export function begin() {
   $("reviews").addEventListener("click", async (/** @type {any} */ event) => {
-    const format = event.target.dataset.export;
+    const format = event.target.closest("[data-export]")?.dataset.export;
     if (!format) return;
     try {
       const response = await ask(`v1/reviews/export?format=${format}`);

@@ -340,7 +340,7 @@ function reviewing(asked, answer) {
       const task = /** @type {Task} */ (tasks.get(answer.task));
       const inputs = Object.fromEntries(task.inputs.map((name) => [name, asked.inputs[name]]));
       try {
-        await ask("v1/reviews", { json: { answer_id: answer.id, task: answer.task, action, corrected: right ? right.value : null, note: note.value.toWellFormed(), inputs } });
+        await ask("v1/reviews", { json: { answer_id: answer.id, task: answer.task, action, answer: answer.rendered, corrected: right ? right.value : null, note: note.value.toWellFormed(), inputs } });
         said.textContent = { accept: "Accepted.", correct: `Corrected: ${right?.value.split("\n")[0]}`, reject: "Rejected." }[action];
         asked.reviews.set(answer.task, said.textContent ?? "");
         close();
