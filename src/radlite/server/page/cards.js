@@ -44,7 +44,7 @@ export function body(answer, placing) {
   if (answer.warnings.length) {
     card.append(el("ul", { className: "warnings", ariaLabel: "Warnings" }, ...answer.warnings.map((warning) => {
       const head = WARNINGS.find(([pattern]) => /** @type {RegExp} */ (pattern).test(warning))?.[1] ?? "Warning";
-      return el("li", {}, el("span", { ariaHidden: "true", className: "sign" }, "⚠"), el("span", {}, el("strong", {}, `${head}: `), `${warning}.`));
+      return el("li", {}, el("span", { ariaHidden: "true", className: "sign" }, "⚠"), el("span", {}, el("strong", {}, `${head}: `), warning.replace(/\.?$/, ".")));
     })));
   }
   for (const group of card.querySelectorAll("[data-rove]")) rove(group);

@@ -2,7 +2,7 @@
 import { ask, get } from "./api.js";
 import { $, el, save, tell, title } from "./dom.js";
 
-/** @typedef {{task: string, metric: string, value: number, low: number | null, high: number | null, n: number}} Score */
+/** @typedef {{task: string, metric: string, value: number, low: number | null, high: number | null, n: number | null}} Score */
 
 /** Show the loaded models with what their own cards say of them. */
 export async function models() {
@@ -42,7 +42,7 @@ function scores(card) {
     dot.style.left = `${value * 100}%`;
     track.append(dot);
     return el("tr", {}, el("th", { scope: "row" }, title(task)), el("td", {}, metric.replaceAll("_", " ")), el("td", { className: "number" }, value.toFixed(2)),
-      el("td", { className: "number" }, low === null || high === null ? "not measured" : `${low.toFixed(2)}–${high.toFixed(2)}`), el("td", { className: "number" }, n.toLocaleString("en")),
+      el("td", { className: "number" }, low === null || high === null ? "not measured" : `${low.toFixed(2)}–${high.toFixed(2)}`), el("td", { className: "number" }, n === null ? "" : n.toLocaleString("en")),
       el("td", { className: "plot", ariaHidden: "true" }, track));
   });
   const head = ["Task", "Metric", "Value", "95 % interval", "n"].map((name) => el("th", { scope: "col" }, name));

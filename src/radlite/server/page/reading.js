@@ -214,7 +214,7 @@ async function read() {
   show(report);
   if (typed) $("marked").focus();
   try {
-    const sent = { report: report.text, tasks: report.tasks.length ? report.tasks : null, system: report.system || null, question: report.question, hypothesis: report.hypothesis, stream: true, fhir: true };
+    const sent = { report: report.text, tasks: report.tasks.length ? report.tasks : null, system: (asked.tasks.includes("rads_assignment") && report.system) || null, question: report.question, hypothesis: report.hypothesis, stream: true, fhir: true };
     const response = await ask("v1/read", { json: sent, accept: "text/event-stream", signal: running.stop.signal });
     for await (const { event, data } of events(response)) hear(report, asked, event, data);
     if (!asked.ended) throw new Refusal(0, "cut", "The answers broke off; read the report again.");
