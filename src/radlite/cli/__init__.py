@@ -21,6 +21,7 @@ from radlite.cli.data import data
 from radlite.cli.evaluation import compare, evaluate, route
 from radlite.cli.rads import rads
 from radlite.cli.read import read
+from radlite.cli.serve import serve
 from radlite.errors import UserError, shown
 
 app = typer.Typer(
@@ -274,3 +275,4 @@ app.command()(card)
 app.command()(read)
 app.command()(batch)
 app.command()(bench)
+app.command()(serve)

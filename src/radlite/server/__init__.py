@@ -1,0 +1,1 @@
+"""The same reader over HTTP: for people in a browser, and for other software."""
