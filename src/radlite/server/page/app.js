@@ -46,8 +46,8 @@ window.addEventListener("beforeunload", (event) => {
 /** Ask until the server is ready, then offer what it can do. */
 async function start() {
   try {
-    const response = await fetch("ready", { cache: "no-store" });
-    if (response.ok) {
+    const { ready } = await (await fetch("ready", { cache: "no-store" })).json();
+    if (ready) {
       const known = await get("v1/tasks");
       reading.offer(known);
       batch.offer(known.tasks);

@@ -243,8 +243,8 @@ function lack(report) {
 /** Take in an event of the stream. @param {Report} report @param {Asked} asked @param {string} event @param {any} data */
 function hear(report, asked, event, data) {
   if (event === "error") throw new Refusal(0, data.code, data.message);
-  if (event === "queued") asked.said = `Waiting: ${data.place} before this one.`;
-  if (event === "begun") Object.assign(asked, { tasks: data.tasks, said: `Reading: 0 of ${data.tasks.length} answers.` });
+  if (event === "queued") asked.said = data.place ? `Waiting: ${data.place} before this one.` : `Reading: 0 of ${asked.tasks.length} answers.`;
+  if (event === "begun") Object.assign(asked, { tasks: data.tasks, said: "Asked." });
   if (event === "done") Object.assign(asked, { ended: true, fhir: data.fhir ?? null, said: `${asked.answers.size} of ${asked.tasks.length} answers in ${data.seconds.toFixed(1)} s.` });
   if (event === "answer") {
     asked.answers.set(data.task, data);
@@ -340,7 +340,7 @@ function reviewing(asked, answer) {
       const task = /** @type {Task} */ (tasks.get(answer.task));
       const inputs = Object.fromEntries(task.inputs.map((name) => [name, asked.inputs[name]]));
       try {
-        await ask("v1/reviews", { json: { answer_id: answer.id, task: answer.task, action, answer: answer.rendered, corrected: right ? right.value : null, note: note.value.toWellFormed(), inputs } });
+        await get("v1/reviews", { json: { answer_id: answer.id, task: answer.task, action, answer: answer.rendered, corrected: right ? right.value : null, note: note.value.toWellFormed(), inputs } });
         said.textContent = { accept: "Accepted.", correct: `Corrected: ${right?.value.split("\n")[0]}`, reject: "Rejected." }[action];
         asked.reviews.set(answer.task, said.textContent ?? "");
         close();
