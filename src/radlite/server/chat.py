@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -117,7 +117,9 @@ def panel(asked: Chat, service: Service) -> Panel:
     texts = [text for one in asked.messages if one.role == "user" for text in one.texts]
     second = _SECOND.get(asked.model)
     if len(texts) < (2 if second else 1):
-        wanted = f"a report and then a {second}, as two messages of the user or two parts of one" if second else "a report"
+        wanted = (
+            f"a report and then a {second}, as two messages of the user or two parts of one" if second else "a report"
+        )
         raise Refused(422, "empty", f"The task {asked.model} needs {wanted}.")
     given = {"report": texts[-2], second: texts[-1]} if second else {"report": texts[-1]}
     return service.panel(Read(tasks=[asked.model], **given))  # type: ignore[arg-type]
@@ -223,20 +225,3 @@ def _usage(prompt: int, cached: int, written: int) -> dict[str, Any]:
         "total_tokens": prompt + written,
         "prompt_tokens_details": details,
     }
-
-
-def freely(service: Service, said: list[Turn], tokens: int) -> Callable[[Callable[[], bool]], Iterator[Completion]]:
-    """The work of an answer in free chat."""
-
-    def run(stop: Callable[[], bool]) -> Iterator[Completion]:
-        for completion in service.readers.chat(said, tokens, stop):
-            if completion is None or completion.stop_reason == "too_long":
-                raise Refused(413, "too_long", "The conversation does not fit the model's window; shorten it.")
-            if completion.stop_reason == "failed":
-                raise Refused(503, "failed", "The engine ended twice over this; ask in other words.", 10)
-            service.metrics.tokens(
-                completion.prompt_tokens, completion.cached_tokens, completion.generated_tokens
-            )
-            yield completion
-
-    return run

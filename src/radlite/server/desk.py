@@ -111,7 +111,8 @@ class Desk:
     """One thread that opens the engine and does one piece of work after the other.
 
     Callers take turns; each one's work is done in its order. `open_` and `close` are called in that thread; an error
-    that `open_` raises is kept in `failed`, and `failing` is called. `defect` is told of errors that are ours.
+    that `open_` raises is kept in `failed`, and `failing` is called. `waited` is told how long each waited, `defect` of
+    errors that are ours.
     """
 
     def __init__(
@@ -122,11 +123,13 @@ class Desk:
         caller_queue: int,
         seconds: float,
         failing: Callable[[], None] = lambda: None,
+        waited: Callable[[float], None] = lambda _: None,
         defect: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self.failed: UserError | None = None
         self.ready = False
         self._open, self._close, self._failing, self._defect = open_, close, failing, defect
+        self._waited = waited
         self._queue, self._caller_queue, self._seconds = queue, caller_queue, seconds
         self._waiting: OrderedDict[str, deque[Work]] = OrderedDict()
         self._in_hand: Work | None = None
@@ -216,6 +219,8 @@ class Desk:
     def _do(self, work: Work) -> None:
         try:
             work.do()
+        except Refused as why:
+            work.tell(why)
         except UserError as error:
             work.tell(Refused(503, "unable", str(error), 10))
         except Exception as error:
@@ -238,6 +243,7 @@ class Desk:
                     work.finish()
                     continue
                 self._in_hand = work
+                self._waited(time.monotonic() - work.asked)
                 self._tell_places()
                 return work
 

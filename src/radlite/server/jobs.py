@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -32,8 +32,6 @@ Status = Literal["waiting", "running", "done", "failed", "cancelled"]
 FACTS: Final = "job.json"
 ENDED: Final = ("done", "failed", "cancelled")
 
-_NICE: Final = 19
-"""Jobs take what single reports leave of the CPU."""
 _LOCK_SECONDS: Final = 60
 """In which the process of a server that was killed has noticed it, and is gone."""
 _COPY: Final = 1 << 20
@@ -73,7 +71,9 @@ class Facts:
 class Jobs:
     """The jobs in a folder, done one at a time in the order in which they came. Safe to use from several threads."""
 
-    def __init__(self, folder: Path, settings: Settings, log: Log, noted: Callable[..., None] = lambda **_: None) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, log: Log, noted: Callable[..., object] = lambda **_: None
+    ) -> None:
         """`noted` is told of the beginning and end of each job."""
         self._folder, self._settings, self._log, self._noted = folder, settings, log, noted
         self._lock = threading.RLock()
@@ -123,7 +123,9 @@ class Jobs:
             self._save(facts)
         except (OSError, UserError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise Refused(503, "full", "The table cannot be kept: the disk is full or cannot be written.", 60) from error
+            raise Refused(
+                503, "full", "The table cannot be kept: the disk is full or cannot be written.", 60
+            ) from error
         with self._changed:
             self._jobs[id] = facts
             self._changed.notify()
@@ -286,7 +288,11 @@ def _told(settings: Settings) -> dict[str, Any]:
         "model", "adapter", "router", "any_model", "engine", "context", "prompt_style", "prompts", "answer_seconds"
     )  # fmt: skip
     told = settings.model_dump(mode="json", include={*names})
-    return told | {"threads": settings.job_threads or settings.threads, "rows": settings.upload_rows}
+    return told | {
+        "threads": settings.job_threads or settings.threads,
+        "rows": settings.upload_rows,
+        "nice": settings.job_nice,
+    }
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -323,7 +329,7 @@ def main(folder: Path) -> int:
     is. It ends with the server that started it."""
     told = json.loads(sys.stdin.readline())
     if hasattr(os, "nice"):
-        os.nice(_NICE)
+        os.nice(told["nice"])
     threading.Thread(target=_end_with_server, daemon=True).start()
     try:
         with filelock.FileLock(folder / ".process", timeout=_LOCK_SECONDS):
@@ -353,14 +359,12 @@ def _run(folder: Path, told: dict[str, Any]) -> None:
         model, told["context"], told["threads"], told["engine"], told["answer_seconds"], prompts, adapter,
         calibration=calibration,
     )  # fmt: skip
-    job = batch.Job(
-        folder / facts.table, folder / facts.result, facts.tasks, facts.texts, facts.carried, facts.wide
-    )
+    job = batch.Job(folder / facts.table, folder / facts.result, facts.tasks, facts.texts, facts.carried, facts.wide)
 
-    def tell(rows: int, total: int, statuses: dict[str, int]) -> None:
+    def tell(rows: int, total: int, statuses: Mapping[str, int]) -> None:
         if total > told["rows"]:
             raise UserError(f"The table has {total:,} rows, but {told['rows']:,} are allowed; split it.")
-        print(json.dumps({"rows": rows, "total": total, "statuses": statuses}), flush=True)
+        print(json.dumps({"rows": rows, "total": total, "statuses": dict(statuses)}), flush=True)
 
     if not job.out.exists():
         batch.run(job, engine, any_model=told["any_model"], tell=tell)

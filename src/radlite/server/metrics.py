@@ -16,28 +16,39 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        of = {"registry": self._registry}
-        self._requests = Counter("radlite_requests", "Requests by route and status.", ("route", "method", "status"), **of)
+        self._requests = Counter(
+            "radlite_requests", "Requests by route and status.", ("route", "method", "status"), registry=self._registry
+        )
         self._request_seconds = Histogram(
             "radlite_request_seconds", "From a request's head to the end of its answer.", ("route",),
-            buckets=_SECONDS, **of,
+            buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
-        self._answers = Counter("radlite_answers", "Answers by task and status.", ("task", "status"), **of)
+        self._answers = Counter(
+            "radlite_answers", "Answers by task and status.", ("task", "status"), registry=self._registry
+        )
         self._answer_seconds = Histogram(
-            "radlite_answer_seconds", "The engine's work on an answer.", ("task",), buckets=_SECONDS, **of
+            "radlite_answer_seconds",
+            "The engine's work on an answer.",
+            ("task",),
+            buckets=_SECONDS,
+            registry=self._registry,
         )
         self._waited = Histogram(
-            "radlite_wait_seconds", "What reports waited for the engine.", buckets=_SECONDS, **of
+            "radlite_wait_seconds", "What reports waited for the engine.", buckets=_SECONDS, registry=self._registry
         )
         self._tokens = Counter(
-            "radlite_tokens", "Tokens read anew, found computed already, and written.", ("kind",), **of
+            "radlite_tokens",
+            "Tokens read anew, found computed already, and written.",
+            ("kind",),
+            registry=self._registry,
         )
-        self._refused = Counter("radlite_refused", "Requests that were refused, by code.", ("code",), **of)
-        self._registered = of
+        self._refused = Counter(
+            "radlite_refused", "Requests that were refused, by code.", ("code",), registry=self._registry
+        )
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A number that is looked up when it is asked for."""
-        Gauge(name, text, **self._registered).set_function(value)
+        Gauge(name, text, registry=self._registry).set_function(value)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request that was answered."""

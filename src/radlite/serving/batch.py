@@ -177,7 +177,11 @@ def _depends(job: Job, engine: Engine) -> dict[str, Any]:
         "all": not job.tasks,
         "model": sha256(engine.path),
         **({"adapter": sha256(engine.adapter)} if engine.adapter else {}),
-        **({"calibration": {task: asdict(one) for task, one in engine.calibration.items()}} if engine.calibration else {}),
+        **(
+            {"calibration": {task: asdict(one) for task, one in engine.calibration.items()}}
+            if engine.calibration
+            else {}
+        ),
         "context": engine.context,
         "seconds": engine.seconds,
     }
