@@ -42,7 +42,11 @@ class Server:
         self.url = found[0]
         self.client = httpx.Client(base_url=self.url, timeout=120, verify=False, trust_env=False)
         if wait:
-            self.wait()
+            try:
+                self.wait()
+            except BaseException:
+                self.stop(signal.SIGKILL)
+                raise
 
     def wait(self) -> None:
         """Until it is ready."""

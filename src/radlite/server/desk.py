@@ -41,6 +41,7 @@ class Work:
         self._why: Refused | None = None
         self.left = False
         """Whether the caller has gone."""
+        self._place = -1
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -86,6 +87,12 @@ class Work:
         if self.over():
             self.tell(self._why)
         self.tell(_DONE)
+
+    def tell_place(self, number: int) -> None:
+        """Say how many are before it, unless it knows."""
+        if number != self._place:
+            self._place = number
+            self.tell(Place(number))
 
     def tell(self, event: Any) -> None:
         """Hand something over, from any thread."""
@@ -244,6 +251,7 @@ class Desk:
                     continue
                 self._in_hand = work
                 self._waited(time.monotonic() - work.asked)
+                work.tell_place(0)
                 self._tell_places()
                 return work
 
@@ -255,7 +263,7 @@ class Desk:
     def _tell_places(self) -> None:
         ahead = int(self._in_hand is not None)
         for number, work in enumerate(self._order(), start=ahead):
-            work.tell(Place(number))
+            work.tell_place(number)
 
     def _count(self) -> int:
         return sum(not work.left for own in self._waiting.values() for work in own)
