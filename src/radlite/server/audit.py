@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -242,7 +243,7 @@ class Audit:
         _sync_folder(self._folder)
 
     def _write(self, kind: str, facts: Mapping[str, Any]) -> str:
-        id = secrets.token_hex(16)
+        id = uuid.uuid4().hex
         line, own = _line(
             {
                 "number": self._end.entries + 1,
