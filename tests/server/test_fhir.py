@@ -115,6 +115,24 @@ def test_all_nine_tasks_make_one_preliminary_report() -> None:
     }
 
 
+R4 = {
+    "Bundle": "identifier type timestamp entry",
+    "DiagnosticReport": "text identifier status category code subject issued result conclusion",
+    "Observation": "identifier status category code subject issued valueCodeableConcept valueString dataAbsentReason "
+    "note method device component",
+    "Device": "identifier status deviceName type version note",
+    "Provenance": "target occurredDateTime recorded activity agent entity",
+}
+"""The elements used, each found in the resource's definition in R4 (4.0.1): the library has models of R4B only."""
+
+
+def test_only_elements_that_r4_has_are_used() -> None:
+    silent = replace(reading("m_staging"), status="abstained", answer=None)
+    found = bundle(*map(reading, TASKS), silent, inputs={"report": REPORT}, subject="Patient/1")
+    for one in [found, *(entry["resource"] for entry in found["entry"])]:
+        assert one.keys() - {"resourceType"} <= set(R4[one["resourceType"]].split())
+
+
 def test_no_patient_and_no_time_of_the_study_are_invented() -> None:
     found = bundle(*map(reading, TASKS))
     for key in ('"subject"', '"effective', '"performer"', '"resultsInterpreter"', '"encounter"'):
