@@ -121,6 +121,32 @@ def test_a_line_that_is_removed_is_found(long: Path, data: st.DataObject) -> Non
 
 @given(data=st.data())
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bytes_that_are_put_in_or_taken_out_are_found(long: Path, data: st.DataObject) -> None:
+    """But for what a crash leaves, bytes without an end of line after the last line, which is noted."""
+    path = data.draw(st.sampled_from(files(long)))
+    whole = path.read_bytes()
+    begin, end = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
+    put = data.draw(st.binary(max_size=5))
+    content = whole[:begin] + put + whole[end:]
+    with changed(path, content):
+        found = verify(long)
+        torn = content.startswith(whole) and b"\n" not in content[len(whole) :] and path == files(long)[-1]
+        assert found.sound == (content == whole or torn)
+        assert bool(found.notes) or found.sound == (content == whole)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_line_that_is_there_twice_is_found(long: Path, data: st.DataObject) -> None:
+    path, at = data.draw(st.sampled_from(lines(long)))
+    other, to = data.draw(st.sampled_from(lines(long)))
+    line, held = path.read_bytes().splitlines(keepends=True)[at], other.read_bytes().splitlines(keepends=True)
+    with changed(other, b"".join([*held[:to], line, *held[to:]])):
+        assert not verify(long).sound
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_two_lines_that_are_swapped_are_found(long: Path, data: st.DataObject) -> None:
     one, two = data.draw(st.lists(st.sampled_from(lines(long)), min_size=2, max_size=2, unique=True))
     held = {path: path.read_bytes().splitlines(keepends=True) for path in files(long)}
@@ -187,6 +213,15 @@ def test_a_log_whose_first_files_were_archived_follows_a_given_hash(copy: Path) 
     with Audit(copy, 1500) as log:
         log.add("answer")
     assert verify(copy, after=last).sound
+
+
+def test_an_archive_ends_where_it_was_noted(copy: Path) -> None:
+    for path in [*files(copy)[2:], copy / HEAD]:
+        path.unlink()
+    end = entries(copy)[-1]["hash"]
+    assert not verify(copy).sound
+    assert verify(copy, last=end).sound
+    faulty(copy, "is due", last=entries(copy)[-2]["hash"])
 
 
 def test_a_missing_or_foreign_head_is_a_fault(copy: Path, tmp_path: Path) -> None:
@@ -424,7 +459,7 @@ def test_an_answer_is_logged_without_any_text(tmp_path: Path) -> None:
     with Audit(tmp_path / "audit") as log:
         made = log.answer(reading, inputs, request="r" * 32, user="ris", model="ab" * 32, settings="s")
         digest = log.digest(SECRET)
-        log.add("review", answer=made, action="accept", user="ris")
+        log.review("b" * 32, made, "radiology_qa", "correct", "ris", corrected="No carcinoma.")
     entry = entries(tmp_path / "audit")[1]
     assert entry["id"] == made and len(made) == 32
     assert entry["facts"] == {
@@ -442,6 +477,8 @@ def test_an_answer_is_logged_without_any_text(tmp_path: Path) -> None:
         "warnings": 1,
         "seconds": 1.235,
     }
+    review = entries(tmp_path / "audit")[2]["facts"]
+    assert (review["answer"], review["action"], len(review["corrected"])) == (made, "correct", 64)
     text = files(tmp_path / "audit")[0].read_text()
     assert "carcinoma" not in text and "What" not in text
     # A plain hash of a short text could be guessed.
@@ -516,6 +553,15 @@ def test_the_command_line_says_whether_a_log_is_whole(copy: Path) -> None:
     assert done.stdout.endswith("The log is NOT whole.\n")
     found = json.loads(radlite("audit", "verify", copy, "--json").stdout)
     assert not found["sound"] and found["faults"]
+
+
+def test_what_a_forged_line_holds_is_not_obeyed_by_a_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    with Audit(folder) as log:
+        log.add("torn\x1b[2J\nThe log is whole.", bytes="\x1b[2J")
+        log.add("torn", bytes="\x1b[2J\n")
+    done = radlite("audit", "verify", folder)
+    assert "\x1b" not in done.stdout and done.stdout.count("\nThe log is whole.") == 1
 
 
 def test_the_command_line_finds_the_answers_to_a_report(tmp_path: Path) -> None:

@@ -23,22 +23,25 @@ def audit_verify(
     after: Annotated[
         str, typer.Option(metavar="HASH", help="Hash that the first entry follows, where older files were archived.")
     ] = "",
+    last: Annotated[
+        str, typer.Option(metavar="HASH", help="Hash of the last entry of an archive, which has no HEAD.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Say whether a log is whole: no edit, gap, reordering or truncation. Exit code 1 if it is not."""
+    from radlite.errors import shown
     from radlite.server.audit import BEGIN, verify
 
-    found = verify(folder, head or (), after or BEGIN)
+    found = verify(folder, head or (), after or BEGIN, last)
     if as_json:
         print_json({**asdict(found), "sound": found.sound})
     else:
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(found.kinds.items()))
-        typer.echo(f"{found.entries:,} entries in {found.files:,} files, {found.begun} to {found.ended}: {kinds}")
-        typer.echo(f"Head: {found.head or 'unknown'}")
-        for note in found.notes:
-            typer.echo(f"Note: {note}.")
-        for fault in found.faults:
-            typer.echo(f"FAULT: {fault}.")
+        lines = [f"{found.entries:,} entries in {found.files:,} files, {found.begun} to {found.ended}: {kinds}"]
+        lines += [f"Head: {found.head or 'unknown'}"]
+        lines += [f"Note: {note}." for note in found.notes] + [f"FAULT: {fault}." for fault in found.faults]
+        for line in lines:  # a log that was tampered with may hold anything
+            typer.echo(shown(line).replace("\n", "\\n"))
         typer.echo("The log is whole." if found.sound else "The log is NOT whole.")
     raise typer.Exit(0 if found.sound else 1)
 

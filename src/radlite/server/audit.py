@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,6 +131,11 @@ class Audit:
             seconds=round(reading.seconds, 3),
         )
 
+    def review(self, review: str, answer: str, task: str, action: str, user: str = "", corrected: str = "") -> str:
+        """Add the entry of a review, given the ids of review and answer, and return its id."""
+        facts = {"review": review, "answer": answer, "task": task, "action": action, "user": user}
+        return self.add("review", **facts, corrected=self.digest(corrected) if corrected.strip() else "")
+
     def digest(self, text: str) -> str:
         """HMAC-SHA256 of a text, white space at its ends left out, with the key of this log."""
         return _digest(self._key, text)
@@ -242,7 +248,7 @@ class Audit:
         _sync_folder(self._folder)
 
     def _write(self, kind: str, facts: Mapping[str, Any]) -> str:
-        id = secrets.token_hex(16)
+        id = uuid.uuid4().hex
         line, own = _line(
             {
                 "number": self._end.entries + 1,
@@ -302,18 +308,19 @@ class Verdict:
         return not self.faults
 
 
-def verify(folder: Path, heads: Sequence[str] = (), after: str = BEGIN) -> Verdict:
+def verify(folder: Path, heads: Sequence[str] = (), after: str = BEGIN, last: str = "") -> Verdict:
     """Go through the whole log of a folder, also while it is written to.
 
-    `heads` are hashes that were noted elsewhere: each has to be that of an entry. `after` is the hash that the first
-    entry follows, where earlier files were taken away. Raises `UserError` if there is no log or it cannot be read.
+    `heads` are hashes that were noted elsewhere: each has to be that of an entry. Of an archive, `after` is the hash
+    that the first entry follows, where earlier files were taken away, and `last` that of the last one, in place of
+    `HEAD`. Raises `UserError` if there is no log or it cannot be read.
     """
     try:
         head = _head(folder)  # before the files, which may grow meanwhile
         files = _files(folder)
         if not files:
             raise UserError(f"{folder} has no audit log; give the folder audit of the server's state.")
-        walk = _Walk(after, {*heads}, head)
+        walk = _Walk(after, {*heads}, head, last)
         for path in files:
             walk.file(path, last=path == files[-1])
     except OSError as error:
@@ -346,6 +353,8 @@ class _Walk:
     """Hashes that are to come."""
     head: Head | None
     """What `HEAD` says."""
+    last: str = ""
+    """Hash of the last entry that there has to be; empty: as `HEAD` says."""
     number: int = 0
     """Of the last entry; 0 if it is not known."""
     entries: int = 0
@@ -411,7 +420,10 @@ class _Walk:
     def end(self) -> None:
         """Hold the end against `HEAD` and against what was noted elsewhere."""
         head = self.head
-        if head is None:
+        if self.last:
+            if self.hash != self.last:
+                self.faults.append(f"the log ends with the hash {self.hash or 'unknown'}, where {self.last} is due")
+        elif head is None:
             self.faults.append(f"{HEAD} is missing or damaged: nothing shows where the log ends")
         elif self.number < head.entries:
             self.faults.append(

@@ -8,8 +8,8 @@ import io
 import json
 import os
 import re
-import secrets
 import threading
+import uuid
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -94,7 +94,7 @@ class Reviews:
         if sum(map(len, texts.values())) > MAX_TEXT_BYTES // 2:
             raise UserError("The texts are too long for a review; leave inputs out.")
         review = {
-            "id": secrets.token_hex(16),
+            "id": uuid.uuid4().hex,
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             "user": user,
             "answer_id": answer_id,
