@@ -88,7 +88,7 @@ class Caller:
 class Guard:
     """The outermost part of the application. What passes has a `Caller` in `scope["state"]["caller"]`.
 
-    `counted` is told of every answer: route, method, status, seconds.
+    `counted` is told of every answer: route, method, status, seconds; `refused` of the code of what did not pass.
     """
 
     def __init__(
@@ -97,8 +97,10 @@ class Guard:
         settings: Settings,
         log: Log,
         counted: Callable[[str, str, int, float], None] = lambda *_: None,
+        refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._app, self._settings, self._log, self._counted = app, settings, log, counted
+        self._refused = refused
         self._keys = keys(settings.keys) if settings.keys else {}
         self._hosts = {"localhost", *(host.lower() for host in settings.hosts)}
         if not settings.loopback:
@@ -114,6 +116,8 @@ class Guard:
 
     def check(self, scope: Scope, headers: Mapping[str, str]) -> str:
         """The name of the key that the request has. Raises `Refused` if it may not pass."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._settings.header_bytes:
+            raise Refused(431, "header", "The head of the request is too large; send less, or raise header_bytes.")
         if not self._is_ours(headers.get("host", "")):
             raise Refused(
                 403, "host", "The server is not known by this name; call it by its address, or add it to hosts."
@@ -148,7 +152,9 @@ class Guard:
         """Whether a Host header names this server. An IP address does: only names can be made to point here."""
         name = host.lower()
         if name.startswith("["):
-            name = name[1:].partition("]")[0]
+            name, closing, _ = name[1:].partition("]")
+            if not closing:
+                return False
         elif name.count(":") <= 1:
             name = name.partition(":")[0]
         try:
@@ -277,19 +283,21 @@ class _Exchange:
         await self._write({"type": "http.response.body", "body": b""})
 
     async def _refuse(self, why: Refused) -> None:
+        self._guard._refused(why.code)
         await refusal(self._scope["path"], why)(self._scope, self._receive, self._write)
 
     def _tell(self) -> None:
         route = self._scope.get("route")
         template = getattr(route, "path", "") or "-"
         seconds = time.monotonic() - self._begun
-        self._guard._counted(template, self._scope["method"], self._status, seconds)
+        method = self._scope["method"] if self._scope["method"] in _METHODS else "-"
+        self._guard._counted(template, method, self._status, seconds)
         self._guard._log.write(
             "request",
             request=self._id,
             user=self._caller.user,
             client=(self._scope.get("client") or ("",))[0],
-            method=self._scope["method"] if self._scope["method"] in _METHODS else "-",
+            method=method,
             route=template,
             status=self._status,
             seconds=round(seconds, 4),
