@@ -48,8 +48,8 @@ async function start() {
   try {
     const { ready } = await (await fetch("ready", { cache: "no-store" })).json();
     if (ready) {
-      const known = await get("v1/tasks");
-      reading.offer(known);
+      const [known, { keep }] = [await get("v1/tasks"), await get("v1/reviews")];
+      reading.offer(known, keep);
       batch.offer(known.tasks);
       const { loaded } = await get("v1/models");
       $("server").textContent = `Ready: ${loaded.map((/** @type {any} */ one) => one.name).join(", ")}`;
