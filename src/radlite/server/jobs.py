@@ -348,7 +348,8 @@ def main(folder: Path) -> int:
 
 
 def _end_with_server() -> None:
-    sys.stdin.read()
+    while os.read(0, 1 << 10):  # not sys.stdin, whose lock a thread that is blocked would hold at the end
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
