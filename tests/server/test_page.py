@@ -106,6 +106,7 @@ def write(page: Any, report: str) -> None:
         page.click("#edit")
     with page.expect_response("**/v1/detect"):
         page.fill("#text", report)
+    page.locator("#why[aria-busy=false]").wait_for(state="attached")
 
 
 def read(page: Any, report: str = CHEST, tasks: tuple[str, ...] = ()) -> None:
@@ -547,3 +548,8 @@ def test_a_server_that_is_gone_is_told(opened: Open) -> None:
     page.click("#read")
     page.locator("#trouble", has_text="does not answer").wait_for()
     assert page.locator("#read").is_enabled()
+    begun = f"event: begun\ndata: {json.dumps({'id': '', 'tasks': ['m_staging'], 'system': None})}\n\nevent: ans"
+    page.route("**/v1/read", lambda route: route.fulfill(body=begun, content_type="text/event-stream"))
+    page.click("#read")
+    page.locator("#trouble", has_text="broke off").wait_for()
+    assert card(page, "m_staging").inner_text().endswith("Not answered.")

@@ -15,6 +15,7 @@ import { connect, mark } from "./marks.js";
 
 const LARGEST = 4 << 20;
 const PAUSE = 500;
+const BROKEN = "The answers broke off; read the report again.";
 const KEPT = {
   text: "The server keeps it with the report and the note.",
   answers: "The server keeps it without the report and the note.",
@@ -35,6 +36,8 @@ let keep = "text";
 /** @type {{stop: AbortController, report: Report} | null} */
 let running = null;
 let typing = 0;
+/** Done once the latest proposal is there. */
+let proposing = Promise.resolve();
 
 /** Whether there is text that would be lost. */
 export const unsaved = () => reports.some((report) => report.text.trim());
@@ -147,24 +150,31 @@ function showTasks() {
 }
 
 /** Ask the server which tasks fit the report on show. What was chosen by hand stays. */
-async function propose() {
+function propose() {
+  proposing = detect();
+}
+
+async function detect() {
   const report = current;
   const text = (report.proposed = report.text);
   clearTimeout(typing);
+  $("why").ariaBusy = String(text.trim() !== "");
   if (!text.trim()) {
     if (!report.byHand) Object.assign(report, { tasks: [], system: "", why: "" });
     showTasks();
     return;
   }
   try {
-    const found = await get("v1/detect", { json: { report: text } });
+    const { tasks, system, why } = await get("v1/detect", { json: { report: text } });
     if (report.text !== text) return;
-    report.why = found.tasks.length ? `Proposed because of: ${found.why.join("; ")}.` : `${found.why.join("; ")}: choose tasks by hand.`.replace(/^./, (first) => first.toUpperCase());
-    if (!report.byHand) report.tasks = found.tasks;
-    if (!report.systemByHand) report.system = found.system ?? "";
+    const reasons = why.join("; ");
+    report.why = tasks.length ? `Proposed because of: ${reasons}.` : `Nothing is proposed: ${reasons}. Choose tasks by hand.`;
+    if (!report.byHand) report.tasks = tasks;
+    if (!report.systemByHand) report.system = system ?? "";
   } catch (error) {
     report.why = `No proposal: ${/** @type {Error} */ (error).message}`;
   }
+  $("why").ariaBusy = "false";
   if (report === current) showTasks();
 }
 
@@ -214,7 +224,8 @@ async function read() {
     return;
   }
   running = { stop: new AbortController(), report };
-  if (report.text !== report.proposed) await propose();
+  if (report.text !== report.proposed) propose();
+  await proposing;
   /** @type {Asked} */
   const asked = {
     text: report.text,
@@ -229,11 +240,11 @@ async function read() {
     const sent = { report: report.text, tasks: report.tasks.length ? report.tasks : null, system: (asked.tasks.includes("rads_assignment") && report.system) || null, question: report.question, hypothesis: report.hypothesis, stream: true, fhir: true };
     const response = await ask("v1/read", { json: sent, accept: "text/event-stream", signal: running.stop.signal });
     for await (const { event, data } of events(response)) hear(report, asked, event, data);
-    if (!asked.ended) throw new Refusal(0, "cut", "The answers broke off; read the report again.");
+    if (!asked.ended) throw new Error("no end");
   } catch (error) {
     const aborted = /** @type {Error} */ (error).name === "AbortError";
     asked.said = aborted ? `Stopped after ${asked.answers.size} of ${asked.tasks.length} answers.` : "";
-    asked.trouble = aborted ? "" : /** @type {Error} */ (error).message || "The answers broke off; read the report again.";
+    asked.trouble = aborted ? "" : error instanceof Refusal ? error.message : BROKEN;
   }
   asked.ended = true;
   running = null;
