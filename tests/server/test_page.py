@@ -541,6 +541,19 @@ def test_a_page_that_is_open_goes_on_once_the_model_is_there_again(opened: Open)
     assert page.locator("#tasks input").count() == len(TASKS)
 
 
+def test_it_works_below_a_prefix_that_a_proxy_takes_off(opened: Open, server: Server) -> None:
+    page = opened()
+    page.route("**/below/**", lambda on: on.fulfill(response=on.fetch(url=on.request.url.replace("/below/", "/"))))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{server.url}/below/")
+    page.get_by_text("Ready: ").wait_for()
+    read(page, CHEST, ("m_staging",))
+    tab(page, "Models")
+    page.get_by_text("No card lies beside this model").wait_for()
+    assert {url.removeprefix(server.url).split("/")[1] for url in asked} == {"below"}
+
+
 def test_a_server_that_is_gone_is_told(opened: Open) -> None:
     page = opened()
     write(page, CHEST)

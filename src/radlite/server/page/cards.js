@@ -103,13 +103,13 @@ function evidence(answer, placing) {
 
 /** @param {Answer} answer @param {Placing} placing */
 function rads(answer, placing) {
-  const { category, modifiers, tier, risk, management, stated } = answer.answer;
+  const { category, system, modifiers, tier, risk, management, stated } = answer.answer;
   return [
     el("p", { className: "big" }, answer.rendered ?? category),
     tier === null ? null : el("p", { className: "tier" }, el("span", { className: "steps", ariaHidden: "true" }, "●".repeat(tier) + "○".repeat(4 - tier)), ` Tier ${tier} of 4: ${TIERS[tier]}`),
     ...likeliest(answer, category),
     ...facts(["Risk", risk], ["What is done next", management], ["Modifiers", modifiers.join(", ")],
-      ["Source", stated ? "the report states this category itself" : "inferred from the findings; the report does not state it"]),
+      ["Source", system && (stated ? "the report states this category itself" : "inferred from the findings; the report does not state it")]),
     ...evidence(answer, placing),
   ].filter(Boolean);
 }
