@@ -59,14 +59,15 @@ async function refused(response) {
   }
   const wait = response.headers.get("Retry-After");
   const later = wait ? ` Try again in ${wait} s.` : "";
-  return new Refusal(response.status, error?.code ?? "", (error?.message ?? `The server answered with status ${response.status}.`) + later);
+  const said = error?.message ?? `The server answered with status ${response.status}.`;
+  return new Refusal(response.status, error?.code ?? "", said + later);
 }
 
 /** @param {boolean} wrong whether a key was tried */
 function askKey(wrong) {
   asking ??= new Promise((resolve) => {
     const [dialog, form] = [$("key-dialog"), $("key-form")];
-    if (wrong) $("key-said").textContent = "The server does not know that key. Try another one; it stays in the memory of this page only.";
+    if (wrong) $("key-said").textContent = "The server does not know that key. Try another one; it is not stored.";
     $("key").value = "";
     form.onsubmit = (/** @type {Event} */ event) => {
       event.preventDefault();

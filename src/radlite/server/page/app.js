@@ -62,9 +62,9 @@ async function watch(up = false) {
 }
 
 async function offer() {
-  const [known, { keep }, { loaded }] = [await get("v1/tasks"), await get("v1/reviews"), await get("v1/models")];
-  reading.offer(known, keep);
-  batch.offer(known.tasks);
+  const [{ tasks, rads }, { keep }, { loaded }] = [await get("v1/tasks"), await get("v1/reviews"), await get("v1/models")];
+  reading.offer({ tasks: new Map(tasks.map((/** @type {{name: string}} */ task) => [task.name, task])), systems: rads, keep });
+  batch.offer(tasks);
   const names = loaded.map((/** @type {{name: string}} */ one) => one.name);
   $("server").textContent = `Ready: ${names.join(", ")}`;
   $("unfit").hidden = !names.includes("demonstration");

@@ -1,8 +1,12 @@
 /** The batch tab: a table goes up, jobs are watched, results come down. */
 import { ask, get } from "./api.js";
-import { $, chips, chosen, droppable, el, save, tell, title } from "./dom.js";
+import { $, chips, chosen, droppable, el, p, save, tell, title } from "./dom.js";
 
-/** @typedef {{id: string, name: string, status: string, rows: number, total: number | null, statuses: Record<string, number>, created: string, begun: string | null, ended: string | null, message: string}} Job */
+/**
+ * A job as the server tells of it.
+ * @typedef {{id: string, name: string, status: string, rows: number, total: number | null,
+ *   statuses: Record<string, number>, created: string, begun: string | null, ended: string | null, message: string}} Job
+ */
 
 const EVERY = 2000;
 const HEAD = 256 << 10;
@@ -57,7 +61,9 @@ async function order(event) {
   event.preventDefault();
   const form = $("order");
   const sent = new FormData();
-  for (const name of ["column", "id", "question", "hypothesis", "format"]) if (form.elements[name].value) sent.append(name, form.elements[name].value);
+  for (const name of ["column", "id", "question", "hypothesis", "format"]) {
+    if (form.elements[name].value) sent.append(name, form.elements[name].value);
+  }
   sent.append("tasks", chosen($("batch-tasks")).join(",") || "all");
   for (const name of chosen($("keep"))) sent.append("keep", name);
   if (form.elements.wide.checked) sent.append("wide", "true");
@@ -105,7 +111,8 @@ function draw() {
     return node?.dataset.facts === facts ? node : row(job, facts);
   }));
   // A node that is put in again, or anew, has lost the focus.
-  const buttons = [...$("jobs").querySelectorAll("button")].filter((button) => button.closest("[data-job]").dataset.job === place);
+  const own = [...$("jobs").children].find((node) => node.dataset.job === place);
+  const buttons = [...(own?.querySelectorAll("button") ?? [])];
   (buttons.find((button) => button.textContent === held?.textContent) ?? buttons[0])?.focus();
 }
 
@@ -121,25 +128,31 @@ function row(job, facts) {
   };
   const download = act(async () => {
     const response = await ask(`v1/batch/${job.id}/result`);
-    const given = /filename="?([^";]+)/.exec(response.headers.get("Content-Disposition") ?? "");
-    save(await response.blob(), given?.[1] ?? `${job.name}.result`);
+    const told = response.headers.get("Content-Disposition") ?? "";
+    const coded = /filename\*=utf-8''([^;]+)/i.exec(told);
+    const name = coded ? decodeURIComponent(coded[1]) : /filename="([^"]+)"/.exec(told)?.[1];
+    save(await response.blob(), name ?? "answers");
   });
   const remove = act(async () => {
     await (await ask(`v1/batch/${job.id}`, { method: "DELETE" })).text();
     await watch();
   });
-  const counts = Object.entries(job.statuses).map(([status, count]) => `${status.replaceAll("_", " ")} ${count.toLocaleString("en")}`);
-  const total = job.total === null ? "" : ` of ${job.total.toLocaleString("en")}`;
+  const number = (/** @type {number} */ count) => count.toLocaleString("en");
+  const counts = Object.entries(job.statuses).map(([status, count]) => `${status.replaceAll("_", " ")} ${number(count)}`);
+  const rows = `${number(job.rows)}${job.total === null ? "" : ` of ${number(job.total)}`} rows`;
+  const most = job.total || 1;
+  const button = (/** @type {string} */ name, /** @type {any} */ onclick, className = "") =>
+    el("button", { type: "button", onclick, className }, name);
   const node = el("article", { className: "card job", "data-job": job.id, ariaLabel: job.name },
     el("header", {}, el("h3", {}, job.name), el("span", { className: `status ${job.status}` }, job.status)),
-    el("progress", { max: job.total || 1, value: job.status === "done" ? job.total || 1 : job.rows, ariaLabel: `Rows of ${job.name} that are read` }),
-    el("p", {}, `${job.rows.toLocaleString("en")}${total} rows`, counts.length ? `; answers: ${counts.join(", ")}` : "", "."),
-    job.message && el("p", { className: "plain" }, job.message),
-    el("p", { className: "hint" }, `Sent ${when(job.created)}${job.ended ? `, ended ${when(job.ended)}` : ""}`),
+    el("progress", { max: most, value: job.status === "done" ? most : job.rows, ariaLabel: `Rows read of ${job.name}` }),
+    p("", rows, counts.length ? `; answers: ${counts.join(", ")}` : "", "."),
+    job.message && p("plain", job.message),
+    p("hint", `Sent ${when(job.created)}${job.ended ? `, ended ${when(job.ended)}` : ""}`),
     trouble,
     el("div", { className: "row" },
-      job.status === "done" && el("button", { type: "button", className: "main", onclick: download }, "Download"),
-      el("button", { type: "button", onclick: remove }, live(job) ? "Cancel" : "Remove")));
+      job.status === "done" && button("Download", download, "main"),
+      button(live(job) ? "Cancel" : "Remove", remove)));
   node.dataset.facts = facts;
   return node;
 }

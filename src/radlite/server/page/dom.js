@@ -19,9 +19,24 @@ export function el(tag, given = {}, ...children) {
     else if (name in node && name !== "list") node[name] = value;
     else node.setAttribute(name, value);
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false).map((child) => (child instanceof Node ? child : String(child))));
+  for (const child of children) {
+    if (child !== null && child !== undefined && child !== false) node.append(child instanceof Node ? child : String(child));
+  }
   return node;
 }
+
+/** A paragraph of a class. @param {string} className @param {...any} content */
+export const p = (className, ...content) => el("p", { className }, ...content);
+
+/** Facts with their names; those without a value are left out. @param {...[string, any]} pairs @returns {any[]} */
+export function facts(...pairs) {
+  const told = pairs.filter(([, value]) => value);
+  const rows = told.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
+  return rows.length ? [el("dl", {}, ...rows)] : [];
+}
+
+/** The head of a table. @param {...string} names */
+export const columns = (...names) => el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name))));
 
 /** Show a sentence in an element that is hidden while there is none. @param {HTMLElement} node @param {string} text */
 export function tell(node, text) {
@@ -32,7 +47,7 @@ export function tell(node, text) {
 /** `rads_assignment` as it is read: `RADS assignment`. @param {string} name */
 export function title(name) {
   const words = name.replaceAll("_", " ").replace(/\b(rads|ner|nli|qa)\b/g, (word) => word.toUpperCase());
-  return words.replace(/^([nm]) staging$/, (whole) => whole.toUpperCase().replace("STAGING", "staging")).replace(/^./, (first) => first.toUpperCase());
+  return words.replace(/^./, (first) => first.toUpperCase());
 }
 
 /** A probability as it is read: 0.87, never a rounded 0 or 1. @param {number} value */
@@ -60,7 +75,10 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** Put text on the clipboard, or show it selected where the browser does not allow that. @param {string} text @returns {Promise<boolean>} */
+/**
+ * Put text on the clipboard, or show it selected where the browser does not allow that.
+ * @param {string} text @returns {Promise<boolean>}
+ */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

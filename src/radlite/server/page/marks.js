@@ -13,12 +13,6 @@ function units(text) {
   return (at) => places[Math.min(at, places.length - 1)];
 }
 
-/** The words of a text from one code point to another. @param {string} text @param {number} start @param {number} end */
-export function words(text, start, end) {
-  const unit = units(text);
-  return text.slice(unit(start), unit(end));
-}
-
 /**
  * Show `text` with its spans marked, which may overlap; the focus stays on the mark it was on.
  * @param {HTMLElement} place @param {string} text @param {Span[]} spans
@@ -60,7 +54,8 @@ const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -
  * @param {HTMLElement} root @param {HTMLElement} report @param {() => void} reveal
  */
 export function connect(root, report, reveal) {
-  const part = (/** @type {Event} */ event) => /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest("[data-keys]"));
+  /** @param {any} event @returns {HTMLElement | null} */
+  const part = (event) => event.target.closest("[data-keys]");
   const keys = (/** @type {HTMLElement} */ node) => (node.dataset.keys ?? "").split(" ");
   const light = (/** @type {HTMLElement | null} */ from) => {
     const wanted = new Set(from ? keys(from) : []);

@@ -1,55 +1,70 @@
 /** The tabs on models and reviews. */
 import { ask, get } from "./api.js";
-import { $, el, save, tell, title } from "./dom.js";
+import { $, columns, el, facts, p, save, tell, title } from "./dom.js";
 
-/** @typedef {{task: string, metric: string, value: number, low: number | null, high: number | null, n: number | null}} Score */
+/**
+ * A row of a card.
+ * @typedef {{task: string, metric: string, value: number, low: number | null, high: number | null, n: number | null}} Score
+ */
 
 /** Show the loaded models with what their own cards say of them. */
 export async function models() {
   const place = $("models");
   try {
     const { loaded } = await get("v1/models");
-    place.replaceChildren(el("h2", {}, loaded.length === 1 ? "The loaded model" : `${loaded.length} loaded models`), ...loaded.map(model));
+    const head = loaded.length === 1 ? "The loaded model" : `${loaded.length} loaded models`;
+    place.replaceChildren(el("h2", {}, head), ...loaded.map(model));
   } catch (error) {
-    place.replaceChildren(el("h2", {}, "Models"), el("p", { className: "trouble", role: "alert" }, /** @type {Error} */ (error).message));
+    const why = el("p", { className: "trouble", role: "alert" }, /** @type {Error} */ (error).message);
+    place.replaceChildren(el("h2", {}, "Models"), why);
   }
 }
 
+const EXPLAINED =
+  "On the test reports of the card. The interval holds the true value in 95 of 100 such measurements; n is the number of " +
+  "reports. Your reports may differ: measure on them.";
+
 /** @param {any} one */
 function model(one) {
-  const facts = [["Base", one.base], ["Weights", one.kind], ["Size", one.bytes && `${(one.bytes / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} MB`],
-    ["Window", one.context_tokens && `${one.context_tokens.toLocaleString("en")} tokens`], ["Engine", one.engine], ["SHA-256", one.sha256]];
-  return el("article", { className: "card" },
-    el("header", {}, el("h3", {}, one.name)),
-    el("dl", {}, ...facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    ...(one.card?.length ? [el("h4", {}, "Scores from the model's own card"), scores(one.card),
-      el("p", { className: "hint" }, "On the test reports of the card. The interval holds the true value in 95 of 100 such measurements; n is the number of reports. Your reports may differ: measure on them.")]
-      : [el("p", { className: "plain" }, "No card lies beside this model, so nothing is known here of how well it answers. ",
-        el("code", {}, "radlite evaluate"), " measures it, ", el("code", {}, "radlite card"), " writes it down.")]));
+  const size = one.bytes && `${(one.bytes / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} MB`;
+  const window = one.context_tokens && `${one.context_tokens.toLocaleString("en")} tokens`;
+  const told = facts(["Base", one.base], ["Weights", one.kind], ["Size", size], ["Window", window],
+    ["Engine", one.engine], ["SHA-256", one.sha256]);
+  const unknown = p("plain", "No card lies beside this model, so nothing is known here of how well it answers. ",
+    el("code", {}, "radlite evaluate"), " measures it, ", el("code", {}, "radlite card"), " writes it down.");
+  const known = one.card?.length ? [el("h4", {}, "Scores from the model's own card"), scores(one.card), p("hint", EXPLAINED)] : [unknown];
+  return el("article", { className: "card" }, el("header", {}, el("h3", {}, one.name)), ...told, ...known);
 }
 
 /** @param {Score[]} card */
 function scores(card) {
-  const rows = card.map(({ task, metric, value, low, high, n }) => {
-    const track = el("span", { className: "track", ariaHidden: "true" });
-    if (low !== null && high !== null) {
-      const range = el("span", { className: "range" });
-      range.style.left = `${low * 100}%`;
-      range.style.width = `${(high - low) * 100}%`;
-      track.append(range);
-    }
-    const dot = el("span", { className: "dot" });
-    dot.style.left = `${value * 100}%`;
-    track.append(dot);
-    return el("tr", {}, el("th", { scope: "row" }, title(task)), el("td", {}, metric.replaceAll("_", " ")), el("td", { className: "number" }, value.toFixed(2)),
-      el("td", { className: "number" }, low === null || high === null ? "not measured" : `${low.toFixed(2)}–${high.toFixed(2)}`), el("td", { className: "number" }, n === null ? "" : n.toLocaleString("en")),
-      el("td", { className: "plot", ariaHidden: "true" }, track));
-  });
-  const head = ["Task", "Metric", "Value", "95 % interval", "n"].map((name) => el("th", { scope: "col" }, name));
-  return el("div", { className: "wide", tabindex: 0, role: "region", ariaLabel: "Scores" },
-    el("table", {}, el("thead", {}, el("tr", {}, ...head, el("td", { className: "plot", ariaHidden: "true" }, "0 to 1"))), el("tbody", {}, ...rows)));
+  const head = columns("Task", "Metric", "Value", "95 % interval", "n");
+  head.rows[0].append(el("td", { className: "plot", ariaHidden: "true" }, "0 to 1"));
+  const table = el("table", {}, head, el("tbody", {}, ...card.map(score)));
+  return el("div", { className: "wide", tabindex: 0, role: "region", ariaLabel: "Scores" }, table);
 }
 
+/** @param {Score} row */
+function score({ task, metric, value, low, high, n }) {
+  const number = (/** @type {string} */ text) => el("td", { className: "number" }, text);
+  const measured = low !== null && high !== null;
+  const track = el("span", { className: "track", ariaHidden: "true" });
+  if (measured) track.append(placed("range", low, high - low));
+  track.append(placed("dot", value));
+  return el("tr", {}, el("th", { scope: "row" }, title(task)), el("td", {}, metric.replaceAll("_", " ")),
+    number(value.toFixed(2)), number(measured ? `${low.toFixed(2)}–${high.toFixed(2)}` : "not measured"),
+    number(n === null ? "" : n.toLocaleString("en")), el("td", { className: "plot", ariaHidden: "true" }, track));
+}
+
+/** @param {string} className @param {number} left @param {number} [width] shares of the track */
+function placed(className, left, width) {
+  const node = el("span", { className });
+  node.style.left = `${left * 100}%`;
+  if (width !== undefined) node.style.width = `${width * 100}%`;
+  return node;
+}
+
+/** @type {Record<string, string>} */
 const KEEP = {
   text: "This server keeps each review with the text of its report.",
   answers: "This server keeps reviews without the text of the reports.",
@@ -60,8 +75,9 @@ const KEEP = {
 export async function reviews() {
   try {
     const { count, actions, keep } = await get("v1/reviews");
-    const said = `${count} reviews: ${actions.accept ?? 0} accepted, ${actions.correct ?? 0} corrected, ${actions.reject ?? 0} rejected.`;
-    $("reviews-said").textContent = `${said} ${KEEP[/** @type {keyof typeof KEEP} */ (keep)] ?? ""}`;
+    const { accept = 0, correct = 0, reject = 0 } = actions;
+    const said = `${count} reviews: ${accept} accepted, ${correct} corrected, ${reject} rejected.`;
+    $("reviews-said").textContent = `${said} ${KEEP[keep] ?? ""}`;
   } catch (error) {
     $("reviews-said").textContent = /** @type {Error} */ (error).message;
   }

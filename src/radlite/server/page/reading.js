@@ -1,38 +1,42 @@
 /** The reading tab: reports, what is asked of them, the answers as they come, and what a reviewer says of these. */
 import { ask, events, get, Refusal } from "./api.js";
 import { asText, body } from "./cards.js";
-import { $, chips, chosen, copy, droppable, el, tell, title } from "./dom.js";
+import { $, chips, chosen, copy, droppable, el, p, tell, title } from "./dom.js";
 import { connect, mark } from "./marks.js";
+import { reviewing } from "./review.js";
 
 /** @typedef {import("./cards.js").Answer} Answer */
-/** @typedef {{name: string, inputs: string[], labels: string[]}} Task */
+/**
+ * What the server can do.
+ * @typedef {{name: string, inputs: string[], labels: string[]}} Task
+ * @typedef {{tasks: Map<string, Task>, systems: {system: string, categories: {code: string}[]}[], keep: string}} Known
+ */
 /**
  * What was asked of a report, and what came of it.
- * @typedef {{text: string, inputs: Record<string, string>, tasks: string[], answers: Map<string, Answer>, reviews: Map<string, string>,
- *   spans: Map<string, import("./marks.js").Span[]>, said: string, trouble: string, fhir: any, ended: boolean}} Asked
+ * @typedef {{text: string, inputs: Record<string, string>, tasks: string[], answers: Map<string, Answer>,
+ *   reviews: Map<string, string>, spans: Map<string, import("./marks.js").Span[]>, said: string, trouble: string,
+ *   fhir: any, ended: boolean}} Asked
  */
-/** @typedef {{name: string, text: string, byHand: boolean, proposed: string, tasks: string[], system: string, systemByHand: boolean, why: string, question: string, hypothesis: string, asked: Asked | null}} Report */
+/**
+ * A report with what is to be asked of it; `proposed` is the text that the proposal `why` was made for.
+ * @typedef {{name: string, text: string, proposed: string, why: string, tasks: string[], byHand: boolean,
+ *   system: string, systemByHand: boolean, question: string, hypothesis: string, asked: Asked | null}} Report
+ */
 
 const LARGEST = 4 << 20;
 const PAUSE = 500;
+const USE = "For research; not a medical device.";
 const BROKEN = "The answers broke off; read the report again.";
-const KEPT = {
-  text: "The server keeps it with the report and the note.",
-  answers: "The server keeps it without the report and the note.",
-  off: "The server keeps no reviews; it only logs that one was made.",
-};
-
 /** @returns {Report} */
-const fresh = (name = "", text = "") => ({ name, text, byHand: false, proposed: "", tasks: [], system: "", systemByHand: false, why: "", question: "", hypothesis: "", asked: null });
+const fresh = (name = "", text = "") => ({
+  name, text, proposed: "", why: "", tasks: [], byHand: false, system: "", systemByHand: false, question: "", hypothesis: "", asked: null,
+});
+const TEXTS = /** @type {const} */ (["question", "hypothesis"]);
 
 let reports = [fresh()];
 let current = reports[0];
-/** @type {Map<string, Task>} */
-let tasks = new Map();
-/** @type {{system: string, categories: {code: string}[]}[]} */
-let systems = [];
-/** @type {keyof typeof KEPT} what the server keeps of a review */
-let keep = "text";
+/** @type {Known} */
+let known = { tasks: new Map(), systems: [], keep: "text" };
 /** @type {{stop: AbortController, report: Report} | null} */
 let running = null;
 let typing = 0;
@@ -50,7 +54,9 @@ export function begin() {
     typing = setTimeout(propose, PAUSE);
     showMarks();
   });
-  for (const name of /** @type {const} */ (["question", "hypothesis"])) $(name).addEventListener("input", () => (current[name] = $(name).value.toWellFormed()));
+  for (const name of TEXTS) {
+    $(name).addEventListener("input", () => (current[name] = $(name).value.toWellFormed()));
+  }
   $("system").addEventListener("change", () => Object.assign(current, { system: $("system").value, systemByHand: true }));
   $("propose").addEventListener("click", () => {
     Object.assign(current, { byHand: false, systemByHand: false });
@@ -84,16 +90,15 @@ export function begin() {
   connect($("reading"), $("marked"), () => edit(false));
 }
 
-/** Offer what the server can do. @param {{tasks: Task[], rads: typeof systems}} known @param {keyof typeof KEPT} kept */
-export function offer(known, kept) {
-  keep = kept;
-  tasks = new Map(known.tasks.map((task) => [task.name, task]));
-  systems = known.rads;
-  chips($("tasks"), [...tasks.keys()], title, () => {
+/** Offer what the server can do. @param {Known} found */
+export function offer(found) {
+  known = found;
+  chips($("tasks"), [...known.tasks.keys()], title, () => {
     Object.assign(current, { byHand: true, tasks: chosen($("tasks")) });
     showTasks();
   });
-  $("system").replaceChildren(el("option", { value: "" }, "any of them"), ...systems.map(({ system }) => el("option", {}, system)));
+  const options = known.systems.map(({ system }) => el("option", {}, system));
+  $("system").replaceChildren(el("option", { value: "" }, "any of them"), ...options);
   show(current);
 }
 
@@ -103,10 +108,11 @@ function show(report) {
   current = report;
   const at = reports.indexOf(report);
   $("walk").hidden = reports.length < 2;
-  $("which").replaceChildren(...reports.map(({ name }, number) => el("option", { selected: number === at }, `${number + 1} of ${reports.length}: ${name || "typed"}`)));
+  $("which").replaceChildren(...reports.map(({ name }, number) =>
+    el("option", { selected: number === at }, `${number + 1} of ${reports.length}: ${name || "typed"}`)));
   $("previous").disabled = at === 0;
   $("next").disabled = at === reports.length - 1;
-  for (const name of /** @type {const} */ (["text", "question", "hypothesis"])) $(name).value = report[name];
+  for (const name of /** @type {const} */ (["text", ...TEXTS])) $(name).value = report[name];
   edit(!report.asked);
   showTasks();
   showAnswers();
@@ -139,14 +145,15 @@ function showMarks() {
 function showTasks() {
   const wanted = new Set(current.tasks);
   for (const box of $("tasks").querySelectorAll("input")) box.checked = wanted.has(box.value);
-  const inputs = new Set(current.tasks.flatMap((name) => tasks.get(name)?.inputs ?? []));
+  const inputs = new Set(current.tasks.flatMap((name) => known.tasks.get(name)?.inputs ?? []));
   $("system").value = current.system;
   $("system-field").hidden = !wanted.has("rads_assignment");
   $("question-field").hidden = !inputs.has("question");
   $("hypothesis-field").hidden = !inputs.has("hypothesis");
   $("chosen").textContent = current.tasks.map(title).join(", ") || "nothing yet";
   $("propose").hidden = !current.byHand && !current.systemByHand;
-  $("why").textContent = current.byHand ? "Chosen by hand." : current.why || "Tasks that fit are proposed once there is a report.";
+  const why = current.why || "Tasks that fit are proposed once there is a report.";
+  $("why").textContent = current.byHand ? "Chosen by hand." : why;
 }
 
 /** Ask the server which tasks fit the report on show. What was chosen by hand stays. */
@@ -230,14 +237,20 @@ async function read() {
   const asked = {
     text: report.text,
     inputs: { report: report.text, premise: report.text, question: report.question, hypothesis: report.hypothesis },
-    tasks: report.tasks, answers: new Map(), reviews: new Map(), spans: new Map(), said: "Asked.", trouble: "", fhir: null, ended: false,
+    tasks: report.tasks, answers: new Map(), reviews: new Map(), spans: new Map(),
+    said: "Asked.", trouble: "", fhir: null, ended: false,
   };
   report.asked = asked;
   const typed = document.activeElement === $("text");
   show(report);
   if (typed) $("marked").focus();
   try {
-    const sent = { report: report.text, tasks: report.tasks.length ? report.tasks : null, system: (asked.tasks.includes("rads_assignment") && report.system) || null, question: report.question, hypothesis: report.hypothesis, stream: true, fhir: true };
+    const sent = {
+      report: report.text, question: report.question, hypothesis: report.hypothesis,
+      tasks: report.tasks.length ? report.tasks : null,
+      system: (report.tasks.includes("rads_assignment") && report.system) || null,
+      stream: true, fhir: true,
+    };
     const response = await ask("v1/read", { json: sent, accept: "text/event-stream", signal: running.stop.signal });
     for await (const { event, data } of events(response)) hear(report, asked, event, data);
     if (!asked.ended) throw new Error("no end");
@@ -256,8 +269,8 @@ function lack(report) {
   if (!report.text.trim()) return "There is no report: paste one, type it, or drop a file.";
   if (report.byHand && !report.tasks.length) return "Choose at least one task.";
   for (const name of report.tasks) {
-    for (const input of /** @type {const} */ (["question", "hypothesis"])) {
-      if (tasks.get(name)?.inputs.includes(input) && !report[input].trim()) return `${title(name)} needs a ${input}.`;
+    for (const input of TEXTS) {
+      if (known.tasks.get(name)?.inputs.includes(input) && !report[input].trim()) return `${title(name)} needs a ${input}.`;
     }
   }
   return "";
@@ -265,14 +278,17 @@ function lack(report) {
 
 /** Take in an event of the stream. @param {Report} report @param {Asked} asked @param {string} event @param {any} data */
 function hear(report, asked, event, data) {
+  const count = () => `${asked.answers.size} of ${asked.tasks.length} answers`;
   if (event === "error") throw new Refusal(0, data.code, data.message);
-  if (event === "queued") asked.said = data.place ? `Waiting: ${data.place} before this one.` : `Reading: 0 of ${asked.tasks.length} answers.`;
-  if (event === "begun") Object.assign(asked, { tasks: data.tasks, said: "Asked." });
-  if (event === "done") Object.assign(asked, { ended: true, fhir: data.fhir ?? null, said: `${asked.answers.size} of ${asked.tasks.length} answers in ${data.seconds.toFixed(1)} s.` });
+  if (event === "begun") asked.tasks = data.tasks;
+  if (event === "queued") asked.said = data.place ? `Waiting: ${data.place} before this one.` : `Reading: ${count()}.`;
   if (event === "answer") {
     asked.answers.set(data.task, data);
     const head = (data.rendered ?? data.status).split("\n")[0].slice(0, 80);
-    asked.said = `${asked.answers.size} of ${asked.tasks.length} answers. ${title(data.task)}: ${head}`;
+    asked.said = `${count()}. ${title(data.task)}: ${head}`;
+  }
+  if (event === "done") {
+    Object.assign(asked, { ended: true, fhir: data.fhir ?? null, said: `${count()} in ${data.seconds.toFixed(1)} s.` });
   }
   if (report !== current) return;
   if (event === "answer") {
@@ -304,11 +320,16 @@ function showAnswers() {
   fhir.hidden = !asked?.fhir;
   const names = asked?.tasks ?? [];
   const slots = new Map([...$("cards").children].map((slot) => [slot.dataset.task, slot]));
-  const kept = names.every((name, number) => $("cards").children[number]?.dataset.task === name) && $("cards").children.length === names.length;
-  if (!kept) $("cards").replaceChildren(...names.map((name) => slots.get(name) ?? el("article", { className: "card", "data-task": name, "aria-labelledby": `card-${name}` })));
+  // Cards that are there already stay as they are, and keep the focus.
+  if ([...slots.keys()].join() !== names.join()) {
+    $("cards").replaceChildren(...names.map((name) => slots.get(name) ?? place(name)));
+  }
   for (const name of names) if (asked) showCard(asked, name);
   showMarks();
 }
+
+/** Where the answer to a task will stand. @param {string} name */
+const place = (name) => el("article", { className: "card", "data-task": name, "aria-labelledby": `card-${name}` });
 
 /** Draw a card unless it is drawn. @param {Asked} asked @param {string} name */
 function showCard(asked, name) {
@@ -317,15 +338,17 @@ function showCard(asked, name) {
   if (!slot || (answer && slot.answer === answer)) return;
   slot.answer = answer;
   slot.classList.toggle("waiting", !answer && !asked.ended);
-  const head = el("header", {}, el("h3", { id: `card-${name}` }, title(name)), answer && el("small", {}, `${answer.seconds.toFixed(1)} s`));
+  const seconds = answer && el("small", {}, `${answer.seconds.toFixed(1)} s`);
+  const head = el("header", {}, el("h3", { id: `card-${name}` }, title(name)), seconds);
   if (!answer) {
-    slot.replaceChildren(head, el("p", { className: "plain" }, asked.ended ? "Not answered." : "Waiting for the model …"));
+    slot.replaceChildren(head, p("plain", asked.ended ? "Not answered." : "Waiting for the model …"));
     return;
   }
+  const given = TEXTS.filter((input) => known.tasks.get(name)?.inputs.includes(input));
+  const texts = given.map((input) => p("hint", `${title(input)}: ${asked.inputs[input]}`));
   /** @type {import("./marks.js").Span[]} */
   const spans = [];
-  const given = /** @type {const} */ (["question", "hypothesis"]).filter((input) => tasks.get(name)?.inputs.includes(input));
-  slot.replaceChildren(head, ...given.map((input) => el("p", { className: "hint" }, `${title(input)}: ${asked.inputs[input]}`)), body(answer, { key: name, spans, report: asked.text }), reviewing(asked, answer));
+  slot.replaceChildren(head, ...texts, body(answer, { key: name, spans }), reviewing(known, asked, answer));
   asked.spans.set(name, spans);
   $("copies").hidden = false;
 }
@@ -336,7 +359,7 @@ async function copyAll(button) {
   if (!asked) return;
   const answers = asked.tasks.flatMap((name) => asked.answers.get(name) ?? []);
   const text = {
-    text: () => `${answers.map(asText).join("\n\n")}\n\nWritten by a language model (${answers[0].model}), not reviewed. For research; not a medical device.\n`,
+    text: () => [...answers.map(asText), `Written by a language model (${answers[0].model}), not reviewed. ${USE}\n`].join("\n\n"),
     json: () => JSON.stringify(answers, null, 1),
     fhir: () => JSON.stringify(asked.fhir, null, 1),
   }[/** @type {"text" | "json" | "fhir"} */ (button.dataset.copy)]();
@@ -344,57 +367,4 @@ async function copyAll(button) {
   if (!(await copy(text))) return;
   button.textContent = "Copied";
   setTimeout(() => (button.textContent = before), 1500);
-}
-
-/** What a reviewer can say of an answer. @param {Asked} asked @param {Answer} answer */
-function reviewing(asked, answer) {
-  const said = el("p", { className: "hint", role: "status" }, asked.reviews.get(answer.task) ?? "");
-  const place = el("div");
-  const buttons = el("div", { className: "row", role: "group", ariaLabel: `Review of ${title(answer.task)}` },
-    answer.answer !== null && el("button", { type: "button", onclick: () => open("accept") }, "Accept"),
-    el("button", { type: "button", onclick: () => open("correct") }, "Correct"),
-    el("button", { type: "button", onclick: () => open("reject") }, "Reject"));
-  /** @param {"accept" | "correct" | "reject"} action */
-  const open = (action) => {
-    const right = action === "correct" ? correction(answer) : null;
-    const note = el("input", { autocomplete: "off", maxLength: 1000 });
-    const trouble = el("p", { className: "trouble", role: "alert", hidden: true });
-    const send = async (/** @type {Event} */ event) => {
-      event.preventDefault();
-      const task = /** @type {Task} */ (tasks.get(answer.task));
-      const inputs = Object.fromEntries(task.inputs.map((name) => [name, asked.inputs[name]]));
-      try {
-        await get("v1/reviews", { json: { answer_id: answer.id, task: answer.task, action, answer: answer.rendered ?? "", corrected: right ? right.value : null, note: note.value.toWellFormed(), inputs: keep === "text" ? inputs : null } });
-        said.textContent = { accept: "Accepted.", correct: `Corrected: ${right?.value.split("\n")[0]}`, reject: "Rejected." }[action];
-        asked.reviews.set(answer.task, said.textContent ?? "");
-        close();
-      } catch (error) {
-        tell(trouble, /** @type {Error} */ (error).message);
-      }
-    };
-    place.replaceChildren(el("form", { className: "review", onsubmit: send },
-      right && el("label", {}, "Right answer", right),
-      el("label", {}, "Note (optional)", note), el("p", { className: "hint" }, KEPT[keep]), trouble,
-      el("div", { className: "row" }, el("button", { type: "submit", className: "main" }, { accept: "Accept", correct: "Send the correction", reject: "Reject" }[action]),
-        el("button", { type: "button", onclick: close }, "Cancel"))));
-    (right ?? note).focus();
-  };
-  const close = () => {
-    place.replaceChildren();
-    buttons.querySelector("button")?.focus();
-  };
-  return el("footer", {}, buttons, place, said);
-}
-
-/** Where the right answer is given: the task's labels, or the answer's own text to change. @param {Answer} answer */
-function correction(answer) {
-  const labels = tasks.get(answer.task)?.labels ?? [];
-  const given = answer.rendered ?? "";
-  const rows = given.split("\n").reduce((sum, line) => sum + Math.ceil((line.length + 1) / 40), 0);
-  if (!labels.length) return el("textarea", { rows: Math.min(16, Math.max(3, rows)), value: given, selectionEnd: 0, required: true, spellcheck: false });
-  const option = (/** @type {string} */ label) => el("option", { selected: label === (answer.answer?.category ?? answer.answer?.label) }, label);
-  if (answer.task !== "rads_assignment") return el("select", {}, ...labels.map(option));
-  const of = new Map(systems.flatMap(({ system, categories }) => categories.map(({ code }) => [code, system])));
-  const groups = Map.groupBy(labels, (label) => of.get(label) ?? (label.startsWith("NI-RADS") ? "NI-RADS" : "None"));
-  return el("select", {}, ...[...groups].map(([system, codes]) => el("optgroup", { label: system }, ...codes.map(option))));
 }
