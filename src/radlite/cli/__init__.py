@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import radlite
+from radlite.cli.audit import audit
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
 from radlite.cli.card import card
@@ -21,6 +22,7 @@ from radlite.cli.data import data
 from radlite.cli.evaluation import compare, evaluate, route
 from radlite.cli.rads import rads
 from radlite.cli.read import read
+from radlite.cli.serve import serve
 from radlite.errors import UserError, shown
 
 app = typer.Typer(
@@ -32,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(rads, name="rads")
+app.add_typer(audit, name="audit")
 
 _EXTRA = {
     "accelerate", "nervaluate", "peft", "rouge_score", "safetensors", "sklearn", "torch", "transformers"
@@ -274,3 +277,4 @@ app.command()(card)
 app.command()(read)
 app.command()(batch)
 app.command()(bench)
+app.command()(serve)

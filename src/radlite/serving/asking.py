@@ -11,7 +11,7 @@ from radlite.errors import UserError
 from radlite.manifest import file_identity, tuned_base, tuned_wording
 from radlite.reader import Chooser, Reader
 from radlite.routing.detection import detect
-from radlite.routing.router import Calibration, Choice, Router
+from radlite.routing.router import Calibration, Router
 from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf
 from radlite.tasks import TASKS, Example
@@ -89,6 +89,41 @@ class Share:
     calibration: dict[str, Calibration] = field(default_factory=dict)
 
 
+def names(models: Sequence[Path], any_model: bool, adapter: Path | None = None) -> dict[str, Path]:
+    """GGUF files by the names that a router knows them by: the base if radlite tuned it, or the adapter over it, else
+    the file's own. Raises `UserError` as `tuning` does, and if two have one name."""
+    found: dict[str, Path] = {}
+    for path in models:
+        name = tuned_base(tuning(path, adapter, any_model)) or adapters.name(path, adapter)
+        if name in found:
+            raise UserError(f"{found[name]} and {path} are both {name}; give one of them.")
+        found[name] = path
+    return found
+
+
+def shared_out(
+    names: Mapping[str, Path], router: Router | None, questions: Sequence[tuple[str, Mapping[str, str]]]
+) -> dict[Path, Share]:
+    """Which of the questions about one report each of the named models answers: all the only one, else as `router`
+    says. Raises `UserError` if one is missing, or if there are several without a router."""
+    if router is None:
+        if len(names) > 1:
+            raise UserError("Several models need a router that says which answers what; make one with radlite route.")
+        return {next(iter(names.values())): Share(list(range(len(questions))))}
+    found: dict[Path, Share] = {}
+    for number, (task, inputs) in enumerate(questions):
+        system = inputs.get("system") or detect(inputs["report"]).system if task == RADS.name else None
+        choice = router.choice_for(task, system)
+        if choice.model not in names:
+            raise UserError(
+                f"The router sends {task} to {choice.model}, which is not among the models; add it with --model."
+            )
+        share = found.setdefault(names[choice.model], Share())
+        share.numbers.append(number)
+        share.calibration[task] = choice.calibration
+    return found
+
+
 def shares(
     models: Sequence[Path],
     router: Path | None,
@@ -96,42 +131,22 @@ def shares(
     any_model: bool,
     adapter: Path | None = None,
 ) -> dict[Path, Share]:
-    """Which of the questions about one report each GGUF file answers: all the only one, else as the router file says.
-
-    A router names a model by its base if radlite tuned it, or the adapter over it, else by its file. Raises `UserError`
-    as `tuning` does, if a file is missing, if there are several without a router, or with an adapter, or if the router
-    was learned from the answers of another file than the one of that name.
-    """
+    """`shared_out` for GGUF files and a router file. Raises `UserError` as that, `names` and `demand_learned` do, and for
+    several models with an adapter."""
     demand_one(models, adapter)
-    names: dict[str, Path] = {}
-    for path in models:
-        name = tuned_base(tuning(path, adapter, any_model)) or adapters.name(path, adapter)
-        if name in names:
-            raise UserError(f"{names[name]} and {path} are both {name}; give one of them.")
-        names[name] = path
-    if router is None:
-        if len(models) > 1:
-            raise UserError("Several models need a router that says which answers what; make one with radlite route.")
-        return {models[0]: Share(list(range(len(questions))))}
-    found: dict[Path, Share] = {}
-    chosen = Router.load(router)
-    for number, (task, inputs) in enumerate(questions):
-        choice = chosen.choice_for(task, detect(inputs["report"]).system if task == RADS.name else None)
-        if choice.model not in names:
-            raise UserError(
-                f"The router sends {task} to {choice.model}, which is not among the models; add it with --model."
-            )
-        _demand_same(names[choice.model], adapter, choice, task)
-        share = found.setdefault(names[choice.model], Share())
-        share.numbers.append(number)
-        share.calibration[task] = choice.calibration
+    named, loaded = names(models, any_model, adapter), Router.load(router) if router else None
+    found = shared_out(named, loaded, questions)
+    demand_learned(named, loaded, adapter)
     return found
 
 
-def _demand_same(path: Path, adapter: Path | None, choice: Choice, task: str) -> None:
-    """Probabilities and limits hold for the very file that they were learned from."""
-    if choice.identity and file_identity(path, adapter) != choice.identity:
-        raise UserError(
-            f"The router chose {choice.model} for {task} by the answers of another file than {path}; give that file, "
-            "or learn a router from this one's answers to the validation split."
-        )
+def demand_learned(names: Mapping[str, Path], router: Router | None, adapter: Path | None) -> None:
+    """Raise `UserError` if a router was learned from the answers of another file than the one of that name: what it
+    says of probabilities and limits holds for that very file."""
+    for key, choice in router.choices.items() if router else ():
+        path = names.get(choice.model)
+        if path and choice.identity and file_identity(path, adapter) != choice.identity:
+            raise UserError(
+                f"The router chose {choice.model} for {key} by the answers of another file than {path}; give that "
+                "file, or learn a router from this one's answers to the validation split."
+            )
