@@ -23,6 +23,7 @@ ORDER = [
     {"serving"},
     {"evaluation"},
     {"export"},
+    {"server"},
     {"demo"},
     {"cli"},
 ]

@@ -15,6 +15,7 @@ import typer
 import radlite
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
+from radlite.cli.bundle import bundle
 from radlite.cli.card import card
 from radlite.cli.common import Adapter, Corpus, Json, print_json
 from radlite.cli.data import data
@@ -274,3 +275,4 @@ app.command()(card)
 app.command()(read)
 app.command()(batch)
 app.command()(bench)
+app.command()(bundle)

@@ -1,0 +1,1 @@
+"""The reader for people and for other software: HTTP, page, records, deployment."""
