@@ -45,6 +45,8 @@ _TIME: Final = 315532800
 """Of every file in the archive, so that its bytes follow from what it holds: the first of January 1980."""
 _FASTEST: Final = 1
 """Of gzip: wheels are compressed and weights hardly get smaller, and minutes count."""
+_PIP: Final = "pip"
+"""Goes along and is run from its wheel: a machine's Python often has none, or an old one. It is not installed."""
 _LONGEST_LICENCE: Final = 120
 """Characters; some wheels have the whole text where the name belongs."""
 
@@ -61,7 +63,7 @@ class Target:
         if not re.fullmatch(r"3\.\d{1,2}", self.python):
             raise UserError(f"{shown(self.python)!r} is no version of Python; give one such as 3.12.")
         for one in self.platforms:
-            if not re.fullmatch(r"(many|musl)?linux\w+_(x86_64|aarch64)", one):
+            if not re.fullmatch(r"(many|musl)?linux\w*_(x86_64|aarch64)", one):
                 raise UserError(
                     f"{shown(one)!r} is no platform that a bundle is made for; give one such as manylinux_2_28_x86_64."
                 )
@@ -230,6 +232,9 @@ def _add_models(archive: _Archive, models: Sequence[Path]) -> list[str]:
         if name in names:
             raise UserError(f"Two models have the name {path.name}; rename one.")
         archive.add(name, path)
+        archive.add(
+            f"models/{path.stem}/SHA256SUMS", f"{archive.sums[name]}  {path.name}\n"
+        )  # radlite serve looks at it
         names.append(name)
         card = path.with_name("README.md")
         if front_matter(card):  # a README without it is that of a folder, not of a model
@@ -242,15 +247,14 @@ def _add_words(archive: _Archive, wheels: Sequence[Wheel], models: Sequence[str]
     deploy = resources.files("radlite.server") / "deploy"
     for name in ("install.sh", "radlite.service", "radlite.toml", "Containerfile"):
         archive.add(name, (deploy / name).read_bytes())
-    archive.add(
-        "requirements.txt", "".join(f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n" for one in wheels)
-    )
+    pins = [f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n" for one in wheels if one.name != _PIP]
+    archive.add("requirements.txt", "".join(pins))
     archive.add("VERSION", f"radlite {radlite.__version__}\npython {target.python}\nmachine {target.machine}\n")
     paths = [f"{_PREFIX}/current/{name}" for name in models]
-    settings = {"RADLITE_MODEL": json.dumps(paths)}
+    settings = {"RADLITE_MODEL": ",".join(paths)}
     if routed:
         settings["RADLITE_ROUTER"] = f"{_PREFIX}/current/models/router.json"
-    archive.add("models.env", "".join(f"{name}='{value}'\n" for name, value in settings.items()))
+    archive.add("models.env", "".join(f"{name}={value}\n" for name, value in settings.items()))
     archive.add("sbom.cdx.json", json.dumps(_bill(archive, wheels, models), indent=1, ensure_ascii=False) + "\n")
 
 
@@ -303,8 +307,8 @@ def _resolved(folder: Path, wanted: str, target: Target) -> list[Wheel]:
         options = ["--dry-run", "--ignore-installed", "--no-index", "--no-cache-dir", "--only-binary=:all:"]
         places = [f"--target={room}/nowhere", f"--find-links={folder}", f"--report={report}"]
         _pip(
-            ["install", *options, *places, *target.options(), wanted],
-            f"The wheels in {folder} do not make an installation of {wanted} for Python {target.python}",
+            ["install", *options, *places, *target.options(), wanted, _PIP],
+            f"The wheels in {folder} do not make an installation of {wanted} and pip for Python {target.python}",
             own_settings=False,
         )
         installs = json.loads(report.read_text("utf-8"))["install"]
@@ -349,7 +353,7 @@ def _fetch(folder: Path, wanted: str, target: Target) -> None:
     try:
         places = [f"--dest={folder}", f"--find-links={folder}", f"--constraint={pins}"]
         _pip(
-            ["download", "--only-binary=:all:", *places, *target.options(), wanted],
+            ["download", "--only-binary=:all:", *places, *target.options(), wanted, _PIP],
             f"The wheels of {wanted} cannot be had from pip's index; where it lacks one, such as radlite's own, which "
             "pip wheel builds in a checkout, give a folder with all of them to --wheels",
         )

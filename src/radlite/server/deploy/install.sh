@@ -30,9 +30,8 @@ hash_of() {
   sha256sum <"$1" | cut -c 1-64
 }
 
-unlock() {
+tidy() {
   [ -z "$half" ] || rm -rf "$half"
-  rmdir "$prefix/.installing"
 }
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -59,11 +58,14 @@ esac
 case $prefix in
   *[!A-Za-z0-9/._+-]*) fail "The prefix has characters other than letters, digits, / . _ + and -; choose another." ;;
 esac
+for tool in sha256sum flock; do
+  command -v $tool >/dev/null || fail "$tool is missing; it belongs to coreutils and util-linux."
+done
 "$python" -I -c '' 2>/dev/null || fail "There is no $python; install Python, or name it with --python."
 mkdir -p "$prefix/versions" || fail "Cannot write $prefix; run this as root, or give a --prefix of yours."
-mkdir "$prefix/.installing" 2>/dev/null ||
-  fail "$prefix/.installing is there: wait for the other installation, or remove it if that one was killed."
-trap unlock EXIT
+exec 9>"$prefix/.lock"
+flock -n 9 || fail "Another installation is at work in $prefix; wait for it."
+trap tidy EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -78,7 +80,6 @@ if [ -n "$rollback" ]; then
   exit 0
 fi
 
-command -v sha256sum >/dev/null || fail "sha256sum is missing; install coreutils."
 (cd "$here" && sha256sum -c SHA256SUMS >/dev/null 2>&1) ||
   fail "The bundle is damaged or was altered (see: cd $here && sha256sum -c SHA256SUMS); copy it again."
 release=$(fact radlite)
@@ -92,9 +93,11 @@ new=$prefix/$version
 if [ ! -e "$new/.whole" ]; then
   rm -rf "$new"
   half=$new
-  "$python" -I -m venv "$new" || fail "$python cannot make an environment; on Debian and Ubuntu: apt-get install python3-venv."
-  # Only what is listed, with the hashes that are listed; no settings of this machine's pip.
-  env PIP_CONFIG_FILE=/dev/null "$new/bin/python" -I -m pip --isolated --disable-pip-version-check --no-input install \
+  "$python" -I -m venv --without-pip "$new" || fail "$python cannot make an environment in $new."
+  # The bundle's pip, straight from its wheel; only what is listed, with the hashes that are listed, and no settings of this
+  # machine's pip.
+  pip=$(sed -n 's|^[0-9a-f]*  \(wheels/pip-.*\.whl\)$|\1|p' "$here/SHA256SUMS")
+  env PIP_CONFIG_FILE=/dev/null "$new/bin/python" -I "$here/$pip/pip" --isolated --disable-pip-version-check --no-input install \
     --quiet --no-index --no-cache-dir --only-binary :all: --find-links "$here/wheels" \
     --require-hashes -r "$here/requirements.txt" || fail "The wheels could not be installed into $new."
   cp -R "$here/models" "$here/VERSION" "$here/SHA256SUMS" "$here/requirements.txt" "$here/sbom.cdx.json" "$here/install.sh" "$new/"
