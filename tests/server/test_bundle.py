@@ -8,6 +8,7 @@ import ensurepip
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ import pytest
 import radlite
 from radlite.errors import UserError
 from radlite.routing.router import Choice, Router
-from radlite.server import bundle
+from radlite.server import bundle, settings
 from radlite.server.bundle import Target
 from radlite.serving.asking import demonstration
 from tests.test_cli import complains
@@ -43,6 +44,10 @@ def main():
     if "slow.gguf" in arguments[-1]:
         time.sleep(600)
 """
+
+
+DEPLOYED = ["radlite.service", "models.env", "Containerfile"]
+"""Files of a bundle that set settings by the environment."""
 
 
 def wheel(
@@ -198,6 +203,15 @@ def test_several_models_come_with_their_router_each_in_a_folder_of_its_own(
         bundle.make(tmp_path / "none.tar", [model, other], wheels=wheels)
     with pytest.raises(UserError, match=r"Two models have the name chest\.gguf"):
         bundle.make(tmp_path / "none.tar", [model, model], router, wheels)
+
+
+def test_the_settings_that_come_along_are_those_that_serve_prints_and_the_unit_sets_only_some(opened: Path) -> None:
+    assert (opened / "radlite.toml").read_bytes() == run("serve", "--print-config").stdout
+    assert settings.load(opened / "radlite.toml") == settings.Settings()
+    set_there = re.findall(r"RADLITE_(\w+)", "".join((opened / name).read_text() for name in DEPLOYED))
+    assert set(set_there) == {"STATE", "KEYS", "MODEL"} and {one.lower() for one in set_there} <= set(
+        settings.Settings.model_fields
+    )
 
 
 # What is refused
@@ -437,3 +451,74 @@ def test_a_wrong_argument_of_the_script_is_told(arguments: list[str], words: str
         env=environment(tmp_path / "home"),
     )
     assert done.returncode == 2 and words in done.stderr
+
+
+# The true wheels, with the network cut off
+
+ALONE = """
+import fcntl, json, os, re, signal, socket, struct, subprocess, sys, time, urllib.request
+
+root, prefix, report = sys.argv[1:]
+with socket.socket() as it:  # the loopback device of the empty network is down at first
+    fcntl.ioctl(it, 0x8914, struct.pack("16sh14x", b"lo", 1))
+try:
+    socket.create_connection(("192.0.2.1", 80), 5)
+    sys.exit("there is a network")
+except OSError as error:
+    print("cut off:", error.strerror)
+subprocess.run(["sh", root + "/install.sh", "--prefix", prefix, "--python", sys.executable], check=True, stdout=2)
+program, model = prefix + "/current/bin/radlite", prefix + "/current/models/demonstration/demonstration.gguf"
+read = [program, "read", report, "--task", "impression_generation", "--model", model]
+print("read:", subprocess.run(read, check=True, capture_output=True, text=True).stdout.strip())
+environment = {**os.environ, **dict(line.split("=", 1) for line in open(prefix + "/current/models.env").read().split())}
+command = [program, "serve", "--config", prefix + "/current/radlite.toml", "--port", "0"]
+server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+try:
+    address = re.search("http://[0-9.:]+", server.stdout.readline())[0]
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(address + "/ready", timeout=5) as answer:
+                print("ready:", json.load(answer)["ready"])
+                break
+        except urllib.error.HTTPError:
+            time.sleep(0.1)
+    with urllib.request.urlopen(address + "/", timeout=5) as answer:
+        print("page:", answer.headers["content-type"].partition(";")[0])
+    server.send_signal(signal.SIGTERM)
+    server.wait(60)
+finally:
+    server.kill()
+print("stopped:", server.returncode)
+"""
+
+
+@pytest.mark.slow
+def test_a_true_bundle_installs_reads_and_serves_where_there_is_no_network(tmp_path: Path) -> None:
+    cut = ["unshare", "--map-root-user", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*cut, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets no one make a network of his own (unshare)")
+    try:
+        made = bundle.make(tmp_path / "bundle.tar", [demonstration()])
+    except UserError as error:
+        if "cannot be had from pip's index" in str(error) or "cannot be built" in str(error):
+            pytest.skip(f"no wheels without an index: {error}")
+        raise
+    root = unpacked(made, tmp_path / "opened")
+    report = tmp_path / "report.txt"
+    report.write_text("EXAM: Chest radiograph.\nFINDINGS: Small left pleural effusion. No pneumothorax.\n")
+    done = subprocess.run(
+        [*cut, sys.executable, "-I", "-c", ALONE, str(root), str(tmp_path / "opt"), str(report)],
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path / "home"),
+    )
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert said == {
+        "cut off": "Network is unreachable",
+        "read": "Small left pleural effusion.",
+        "ready": "True",
+        "page": "text/html",
+        "stopped": "0",
+    }
+    assert "effusion" not in done.stderr

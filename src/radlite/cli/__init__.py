@@ -22,6 +22,7 @@ from radlite.cli.data import data
 from radlite.cli.evaluation import compare, evaluate, route
 from radlite.cli.rads import rads
 from radlite.cli.read import read
+from radlite.cli.serve import serve
 from radlite.errors import UserError, shown
 
 app = typer.Typer(
@@ -276,3 +277,4 @@ app.command()(read)
 app.command()(batch)
 app.command()(bench)
 app.command()(bundle)
+app.command()(serve)

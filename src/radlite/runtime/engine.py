@@ -10,6 +10,14 @@ from radlite.errors import UserError
 Engine = Literal["auto", "native", "wheel"]
 
 
+def kind(engine: str) -> Literal["native", "wheel"]:
+    """The engine that `engine` names on this machine. Raises `UserError` if there is none of this name."""
+    if engine not in get_args(Engine):
+        raise UserError(f"There is no engine {engine!r}; choose from {', '.join(get_args(Engine))}.")
+    native = engine == "native" or (engine == "auto" and importlib.util.find_spec("llama_cpp"))
+    return "native" if native else "wheel"
+
+
 def open_model(
     path: Path,
     context_tokens: int | None = None,
@@ -26,9 +34,7 @@ def open_model(
     it answers; the model's manifest is then the adapter's. Raises `UserError` for an unknown engine and as the engines
     do.
     """
-    if engine not in get_args(Engine):
-        raise UserError(f"There is no engine {engine!r}; choose from {', '.join(get_args(Engine))}.")
-    if engine == "native" or (engine == "auto" and importlib.util.find_spec("llama_cpp")):
+    if kind(engine) == "native":
         from radlite.runtime import native
 
         return native.open_model(path, context_tokens, threads, remembered=remembered, told=told, adapter=adapter)

@@ -1,1 +1,1 @@
-"""The reader for people and for other software: HTTP, page, records, deployment."""
+"""The same reader over HTTP: for people in a browser, and for other software."""

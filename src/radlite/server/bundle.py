@@ -34,6 +34,7 @@ from radlite.errors import UserError, shown
 from radlite.files import atomic, front_matter, sha256
 from radlite.routing.router import Router
 from radlite.runtime import gguf
+from radlite.server.settings import PREFIX, Settings, printed
 
 SUFFIXES: Final = (".tar.gz", ".tgz", ".tar")
 
@@ -245,16 +246,17 @@ def _add_models(archive: _Archive, models: Sequence[Path]) -> list[str]:
 def _add_words(archive: _Archive, wheels: Sequence[Wheel], models: Sequence[str], target: Target, routed: bool) -> None:
     """Add what install.sh, the service and an auditor read."""
     deploy = resources.files("radlite.server") / "deploy"
-    for name in ("install.sh", "radlite.service", "radlite.toml", "Containerfile"):
+    for name in ("install.sh", "radlite.service", "Containerfile"):
         archive.add(name, (deploy / name).read_bytes())
+    archive.add("radlite.toml", printed(Settings()))
     pins = [f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n" for one in wheels if one.name != _PIP]
     archive.add("requirements.txt", "".join(pins))
     archive.add("VERSION", f"radlite {radlite.__version__}\npython {target.python}\nmachine {target.machine}\n")
     paths = [f"{_PREFIX}/current/{name}" for name in models]
-    settings = {"RADLITE_MODEL": ",".join(paths)}
+    settings = {"model": ",".join(paths)}
     if routed:
-        settings["RADLITE_ROUTER"] = f"{_PREFIX}/current/models/router.json"
-    archive.add("models.env", "".join(f"{name}={value}\n" for name, value in settings.items()))
+        settings["router"] = f"{_PREFIX}/current/models/router.json"
+    archive.add("models.env", "".join(f"{PREFIX}{name.upper()}={value}\n" for name, value in settings.items()))
     archive.add("sbom.cdx.json", json.dumps(_bill(archive, wheels, models), indent=1, ensure_ascii=False) + "\n")
 
 

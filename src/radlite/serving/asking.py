@@ -89,33 +89,31 @@ class Share:
     calibration: dict[str, Calibration] = field(default_factory=dict)
 
 
-def shares(
-    models: Sequence[Path],
-    router: Path | None,
-    questions: Sequence[tuple[str, Mapping[str, str]]],
-    any_model: bool,
-    adapter: Path | None = None,
-) -> dict[Path, Share]:
-    """Which of the questions about one report each GGUF file answers: all the only one, else as the router file says.
-
-    A router names a model by its base if radlite tuned it, or the adapter over it, else by its file. Raises `UserError`
-    as `tuning` does, if a file is missing, or if there are several without a router, or with an adapter.
-    """
-    demand_one(models, adapter)
-    names: dict[str, Path] = {}
+def names(models: Sequence[Path], any_model: bool, adapter: Path | None = None) -> dict[str, Path]:
+    """GGUF files by the names that a router knows them by: the base if radlite tuned it, or the adapter over it, else
+    the file's own. Raises `UserError` as `tuning` does, and if two have one name."""
+    found: dict[str, Path] = {}
     for path in models:
         name = tuned_base(tuning(path, adapter, any_model)) or adapters.name(path, adapter)
-        if name in names:
-            raise UserError(f"{names[name]} and {path} are both {name}; give one of them.")
-        names[name] = path
+        if name in found:
+            raise UserError(f"{found[name]} and {path} are both {name}; give one of them.")
+        found[name] = path
+    return found
+
+
+def shared_out(
+    names: Mapping[str, Path], router: Router | None, questions: Sequence[tuple[str, Mapping[str, str]]]
+) -> dict[Path, Share]:
+    """Which of the questions about one report each of the named models answers: all the only one, else as `router`
+    says. Raises `UserError` if one is missing, or if there are several without a router."""
     if router is None:
-        if len(models) > 1:
+        if len(names) > 1:
             raise UserError("Several models need a router that says which answers what; make one with radlite route.")
-        return {models[0]: Share(list(range(len(questions))))}
+        return {next(iter(names.values())): Share(list(range(len(questions))))}
     found: dict[Path, Share] = {}
-    chosen = Router.load(router)
     for number, (task, inputs) in enumerate(questions):
-        choice = chosen.choice_for(task, detect(inputs["report"]).system if task == RADS.name else None)
+        system = inputs.get("system") or detect(inputs["report"]).system if task == RADS.name else None
+        choice = router.choice_for(task, system)
         if choice.model not in names:
             raise UserError(
                 f"The router sends {task} to {choice.model}, which is not among the models; add it with --model."
@@ -124,3 +122,16 @@ def shares(
         share.numbers.append(number)
         share.calibration[task] = choice.calibration
     return found
+
+
+def shares(
+    models: Sequence[Path],
+    router: Path | None,
+    questions: Sequence[tuple[str, Mapping[str, str]]],
+    any_model: bool,
+    adapter: Path | None = None,
+) -> dict[Path, Share]:
+    """`shared_out` for GGUF files and a router file. Raises `UserError` as that and `names` do, and for several models
+    with an adapter."""
+    demand_one(models, adapter)
+    return shared_out(names(models, any_model, adapter), Router.load(router) if router else None, questions)

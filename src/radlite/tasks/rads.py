@@ -1,13 +1,15 @@
 """RADS assignment: one category of one of ten systems, or none."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from radlite.rads import NO_RADS, category, labels, spelled
+from radlite.rads import NO_RADS, category, labels, spelled, systems
 from radlite.rads.features import disagreement
 from radlite.rads.mentions import find, stated
 from radlite.rads.severity import SEVERITIES, acts, parent, severity
-from radlite.tasks.answers import choice, of_labels, one_label, one_of, quote, squeeze
+from radlite.tasks.answers import of_labels, one_label, one_of, quote, squeeze
+from radlite.tasks.grammar import Grammar, sequence
 from radlite.tasks.prompts import cue, instruction
 from radlite.tasks.task import Counts, Grounded, Task
 
@@ -55,6 +57,16 @@ def read(text: str) -> Assignment | None:
 def render(answer: Assignment) -> str:
     """Canonical spelling, with modifiers if there are any."""
     return spelled(answer.category, answer.modifiers)
+
+
+def grammar(inputs: Mapping[str, str]) -> Grammar:
+    """The categories of the system that `inputs["system"]` names, or of all ten, and `No applicable RADS`."""
+    return _allowed(inputs.get("system", ""))
+
+
+@functools.cache
+def _allowed(system: str) -> Grammar:
+    return sequence((*systems()[system].answers, NO_RADS) if system in systems() else labels())
 
 
 def draft(inputs: Mapping[str, str]) -> str:
@@ -135,7 +147,7 @@ RADS = Task(
     judge=judge,
     metric="accuracy",
     max_tokens=24,
-    grammar=choice(labels()),
+    grammar=grammar,
     draft=draft,
     ground=ground,
     labels=labels(),
