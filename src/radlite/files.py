@@ -84,7 +84,8 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises `UserError` if one of them has it. A process that dies gives it back.
     """
     folder = folder.resolve()
-    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    # Not of one thread: who gives it back may be another than who took it.
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0, thread_local=False)
     with told(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:

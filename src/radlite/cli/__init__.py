@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import radlite
+from radlite.cli.audit import audit
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
 from radlite.cli.bundle import bundle
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(rads, name="rads")
+app.add_typer(audit, name="audit")
 
 _EXTRA = {
     "accelerate", "nervaluate", "peft", "rouge_score", "safetensors", "sklearn", "torch", "transformers"

@@ -4,7 +4,7 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +36,10 @@ def read(
     prompts: PromptPack = None,
     schema: Annotated[str, typer.Option(help="Print the JSON schema of this task's answers, and nothing else.")] = "",
     as_json: Json = False,
+    as_fhir: Annotated[
+        bool, typer.Option("--fhir", help="Print the answers as a FHIR R4 Bundle and nothing else: docs/records.md.")
+    ] = False,
+    subject: Annotated[str, typer.Option(metavar="REFERENCE", help="Whom the Bundle is about: Patient/123.")] = "",
 ) -> None:
     """Read one report: ask one task or a panel of several, and print the answers as they come."""
     if schema:
@@ -45,6 +49,7 @@ def read(
         return
     if not report:
         raise UserError("Name a report: a text file, or - for standard input.")
+    _demand_form(task, as_json, as_fhir, subject)
     text = read_text(report)
     given = {"report": text, "premise": text, "question": question, "hypothesis": hypothesis}
     if not task:
@@ -73,15 +78,44 @@ def read(
             for at, reading in reader.readings([questions[number] for number in share.numbers]):
                 number = share.numbers[at]
                 readings[number] = demand_fit(reading)
-                if not as_json:
+                if not (as_json or as_fhir):
                     _show(asked[number], reading, alone=len(asked) == 1)
     whole = [readings[number] for number in range(len(asked))]
-    if as_json:
+    if as_fhir:
+        _print_bundle(whole, shares, adapter, given, subject)
+    elif as_json:
         print_json(asdict(whole[0]) if len(whole) == 1 else [asdict(reading) for reading in whole])
     elif len(whole) > 1:
         _sum_up(whole, time.perf_counter() - begun)
     if any(reading.answer is None for reading in whole):
         raise typer.Exit(1)
+
+
+def _demand_form(task: str, as_json: bool, as_fhir: bool, subject: str) -> None:
+    """Raise `UserError` if the options of the form do not go together."""
+    if (subject and not as_fhir) or (as_fhir and (as_json or not task)):
+        raise UserError("--fhir goes with --task and without --json, --subject with --fhir; give them so.")
+    if subject:
+        from radlite.server.fhir import demand_reference
+
+        demand_reference(subject)
+
+
+def _print_bundle(
+    readings: Sequence[Any], models: Iterable[Path], adapter: Path | None, given: dict[str, str], subject: str
+) -> None:
+    """Print the answers as a FHIR Bundle of now."""
+    import datetime
+    import uuid
+
+    from radlite.files import sha256
+    from radlite.runtime import adapter as adapters
+    from radlite.server import fhir
+
+    files = {adapters.name(path, adapter): {one.name: sha256(one) for one in (path, adapter) if one} for path in models}
+    texts = {name: text for name, text in given.items() if name != "premise"}
+    now = datetime.datetime.now(datetime.UTC)
+    print_json(fhir.bundle(readings, [uuid.uuid4().hex for _ in readings], files, now, texts, subject))
 
 
 def _told(what: str) -> None:

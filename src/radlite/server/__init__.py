@@ -1,1 +1,1 @@
-"""The same reader over HTTP: for people in a browser, and for other software."""
+"""The reader for people and other software: HTTP, page, and the records of what was answered."""

@@ -5,23 +5,26 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 import radlite
-from radlite.server import wire
-from radlite.server.desk import Place
+from radlite.errors import UserError
+from radlite.server import chat, reviews, wire
+from radlite.server.desk import Place, Work
 from radlite.server.events import Events, all_of, event
 from radlite.server.guard import App, Caller, Guard
+from radlite.server.metrics import KIND
 from radlite.server.pages import Page, page, viewer
 from radlite.server.service import Answered, Panel, Service
-from radlite.server.wire import Refused, refusal
-from radlite.tasks import known
+from radlite.server.wire import Refused
+from radlite.tasks import known, named
 
 _CODES = {
     400: "The request is no HTTP or JSON",
@@ -42,6 +45,14 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 _FHIR = "application/fhir+json"
+_FORMATS = {
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/jsonl",
+    "parquet": "application/vnd.apache.parquet",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+_FILES = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _FORMATS.values()}
+_EXPORTS = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in reviews.FORMATS.values()}
 
 
 def application(service: Service) -> App:
@@ -67,17 +78,28 @@ def application(service: Service) -> App:
         # Nothing is told to a collector of traces, which would get what a request says.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    _errors(app)
+    _errors(app, service)
     _state(app, service)
     _reading(app, service)
+    _chatting(app, service)
+    _batches(app, service)
+    _reviews(app, service)
     _pages(app)
-    return Guard(app, service.settings, service.log)
+    return Guard(app, service.settings, service.log, service.metrics.request, service.metrics.refused)
 
 
-def _errors(app: FastAPI) -> None:
+def _errors(app: FastAPI, service: Service) -> None:
+    def refusal(path: str, why: Refused) -> Response:
+        service.metrics.refused(why.code)
+        return wire.refusal(path, why)
+
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
         return refusal(request.url.path, error)
+
+    @app.exception_handler(UserError)
+    async def unable(request: Request, error: UserError) -> Response:
+        return refusal(request.url.path, Refused(503, "unable", str(error), 10))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -93,7 +115,7 @@ def _errors(app: FastAPI) -> None:
         return refusal(request.url.path, why)
 
 
-_FIELDS = {name for model in (wire.Detect, wire.Read) for name in model.model_fields}
+_FIELDS = {name for model in (wire.Detect, wire.Read, wire.Review) for name in model.model_fields} | chat.FIELDS
 _WRONG = {"missing": "is missing", "extra_forbidden": "is not known here", "string_unicode": "is no Unicode text"}
 
 
@@ -160,6 +182,10 @@ def _state(app: FastAPI, service: Service) -> None:
         ]
         return JSONResponse({"object": "list", "data": data, "loaded": service.readers.facts()})
 
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), headers={"Content-Type": KIND})
+
 
 def _reading(app: FastAPI, service: Service) -> None:
     @app.post("/v1/detect", response_model=wire.Proposal)
@@ -207,6 +233,142 @@ def _reading(app: FastAPI, service: Service) -> None:
             "fhir": service.bundle(answers) if asked.fhir else None,
         }
         return JSONResponse(told)
+
+
+def _chatting(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/chat/completions", response_model=chat.ChatAnswer, responses={200: {"content": _STREAM}})
+    async def completions(asked: chat.Chat, request: Request) -> Response:
+        """OpenAI's chat completions. A task's name as `model` asks that task of the last message of the user; `chat` is
+        free chat with the model itself, text only."""
+        chat.demand_model(asked)
+        caller = _caller(request)
+
+        async def begin() -> Work:
+            if asked.model == chat.FREE:
+                return service.talk(caller, chat.turns(asked, service), chat.limit(asked, service))
+            return service.ask(caller, await run_in_threadpool(chat.panel, asked, service))
+
+        if asked.stream:
+            release = service.take_stream()
+            try:
+                work = await begin()
+            except BaseException:
+                release()
+                raise
+            return Events(work, chat.chunks(work, asked, caller.request), chat.failed, release)
+        items = await all_of(await begin(), request.receive)
+        if items is None:
+            return Response(status_code=499)
+        return JSONResponse(chat.answer(items, asked, caller.request))
+
+
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "tasks"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "tasks": {"type": "string", "description": "Tasks, separated by commas, or all."},
+                        "column": {"type": "string", "default": "report", "description": "Column with the reports."},
+                        "question": {"type": "string", "description": "Column with questions."},
+                        "hypothesis": {"type": "string", "description": "Column with hypotheses."},
+                        "id": {"type": "string", "description": "Column that tells reports apart."},
+                        "keep": {"type": "array", "items": {"type": "string"}, "description": "Columns to carry."},
+                        "wide": {"type": "string", "enum": ["true", "false"], "default": "false"},
+                        "format": {"type": "string", "enum": [*_FORMATS], "default": "csv"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def _batches(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/batch", status_code=202, response_model=wire.Job, openapi_extra=_FORM)
+    async def add(request: Request) -> Response:
+        """Queue a table of reports: .csv, .jsonl, .parquet or .xlsx. It is read as `radlite batch` reads it."""
+        async with request.form(max_files=1, max_fields=80, max_part_size=4096) as form:
+            file, asked = form.get("file"), _asked(form)
+            if not isinstance(file, UploadFile):
+                raise Refused(422, "invalid", "file is missing; send the table as a form's file.")
+            facts = await run_in_threadpool(
+                service.jobs.add, file.file, file.filename or "", _caller(request).user, **asked
+            )
+        return JSONResponse(facts.told(), 202, {"Location": f"/v1/batch/{facts.id}"})
+
+    @app.get("/v1/batch", response_model=wire.JobList)
+    async def jobs(request: Request) -> Response:
+        """Your jobs, the newest first."""
+        return JSONResponse({"jobs": [one.told() for one in service.jobs.all(_caller(request).user)]})
+
+    @app.get("/v1/batch/{id}", response_model=wire.Job)
+    async def job(id: str, request: Request) -> Response:
+        """One of your jobs."""
+        return JSONResponse(service.jobs.one(id, _caller(request).user).told())
+
+    @app.get("/v1/batch/{id}/result", response_class=FileResponse, responses={200: {"content": _FILES}})
+    async def result(id: str, request: Request) -> Response:
+        """The table of answers of a job that is done."""
+        path, facts = service.jobs.result(id, _caller(request).user)
+        name = f"{facts.name.partition('.')[0] or 'answers'}-answers{path.suffix}"
+        return FileResponse(path, media_type=_FORMATS[path.suffix[1:]], filename=name)
+
+    @app.delete("/v1/batch/{id}", response_model=wire.Job)
+    async def remove(id: str, request: Request) -> Response:
+        """End a job, and remove it with its table and its answers."""
+        facts = await run_in_threadpool(service.jobs.remove, id, _caller(request).user)
+        return JSONResponse(facts.told())
+
+
+def _asked(form: FormData) -> dict[str, Any]:
+    """What a form asks of its table. Raises `Refused`."""
+    known_fields = _FORM["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    if unknown := [name for name in form if name not in known_fields]:
+        raise Refused(422, "invalid", f"The form has {len(unknown)} fields that are not known here; see /v1/docs.")
+    values = {name: str(form.get(name, "")).strip() for name in known_fields if name not in ("file", "keep")}
+    if not values["tasks"]:
+        raise Refused(422, "invalid", "tasks is missing; send names of tasks, separated by commas, or all.")
+    tasks = [] if values["tasks"] == "all" else [one.strip() for one in values["tasks"].split(",") if one.strip()]
+    for at, name in enumerate(tasks):
+        wire.demand_named(known(), name, f"tasks[{at}]", "GET /v1/tasks lists the tasks")
+    wide, format = values["wide"] or "false", values["format"] or "csv"
+    if wide not in ("true", "false") or format not in _FORMATS:
+        raise Refused(422, "invalid", f"wide is true or false, and format one of {', '.join(_FORMATS)}.")
+    columns = {"report": values["column"] or "report", **{one: values[one] for one in ("question", "hypothesis")}}
+    carried = [values["id"], *(str(one) for one in form.getlist("keep"))]
+    for name in tasks:
+        if lacking := [one for one in named(name).inputs if one != "premise" and not columns.get(one)]:
+            raise Refused(422, "invalid", f"The task {name} needs a {lacking[0]}; name its column.")
+    return {
+        "tasks": list(dict.fromkeys(tasks)),
+        "texts": {name: column for name, column in columns.items() if column},
+        "carried": list(dict.fromkeys(one for one in carried if one)),
+        "wide": wide == "true",
+        "format": format,
+    }
+
+
+def _reviews(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/reviews", status_code=201, response_model=wire.Reviewed)
+    def review(asked: wire.Review, request: Request) -> Response:
+        """Keep what a reviewer says of an answer."""
+        return JSONResponse({"id": service.review(_caller(request), asked)}, 201)
+
+    @app.get("/v1/reviews", response_model=wire.ReviewCounts)
+    async def counts() -> Response:
+        """How many reviews are kept, and what is kept of them."""
+        return JSONResponse(service.reviews.counts())
+
+    @app.get("/v1/reviews/export", response_class=StreamingResponse, responses={200: {"content": _EXPORTS}})
+    def export(format: Literal["csv", "jsonl", "zip"] = "csv") -> Response:
+        """Accepted and corrected answers, as a table that `radlite data build` takes in (the zip as it is)."""
+        headers = {"Content-Disposition": f'attachment; filename="reviews.{format}"'}
+        return StreamingResponse(service.reviews.export(format), media_type=reviews.FORMATS[format], headers=headers)
 
 
 async def _stream(

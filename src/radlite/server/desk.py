@@ -41,6 +41,7 @@ class Work:
         self._why: Refused | None = None
         self.left = False
         """Whether the caller has gone."""
+        self._place = -1
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -87,6 +88,12 @@ class Work:
             self.tell(self._why)
         self.tell(_DONE)
 
+    def tell_place(self, number: int) -> None:
+        """Say how many are before it, unless it knows."""
+        if number != self._place:
+            self._place = number
+            self.tell(Place(number))
+
     def tell(self, event: Any) -> None:
         """Hand something over, from any thread."""
         if not (self.left or self._loop.is_closed()):
@@ -111,7 +118,8 @@ class Desk:
     """One thread that opens the engine and does one piece of work after the other.
 
     Callers take turns; each one's work is done in its order. `open_` and `close` are called in that thread; an error
-    that `open_` raises is kept in `failed`, and `failing` is called. `defect` is told of errors that are ours.
+    that `open_` raises is kept in `failed`, and `failing` is called. `waited` is told how long each waited, `defect` of
+    errors that are ours.
     """
 
     def __init__(
@@ -122,11 +130,13 @@ class Desk:
         caller_queue: int,
         seconds: float,
         failing: Callable[[], None] = lambda: None,
+        waited: Callable[[float], None] = lambda _: None,
         defect: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self.failed: UserError | None = None
         self.ready = False
         self._open, self._close, self._failing, self._defect = open_, close, failing, defect
+        self._waited = waited
         self._queue, self._caller_queue, self._seconds = queue, caller_queue, seconds
         self._waiting: OrderedDict[str, deque[Work]] = OrderedDict()
         self._in_hand: Work | None = None
@@ -216,6 +226,8 @@ class Desk:
     def _do(self, work: Work) -> None:
         try:
             work.do()
+        except Refused as why:
+            work.tell(why)
         except UserError as error:
             work.tell(Refused(503, "unable", str(error), 10))
         except Exception as error:
@@ -238,6 +250,8 @@ class Desk:
                     work.finish()
                     continue
                 self._in_hand = work
+                self._waited(time.monotonic() - work.asked)
+                work.tell_place(0)
                 self._tell_places()
                 return work
 
@@ -249,7 +263,7 @@ class Desk:
     def _tell_places(self) -> None:
         ahead = int(self._in_hand is not None)
         for number, work in enumerate(self._order(), start=ahead):
-            work.tell(Place(number))
+            work.tell_place(number)
 
     def _count(self) -> int:
         return sum(not work.left for own in self._waiting.values() for work in own)

@@ -88,7 +88,7 @@ class Caller:
 class Guard:
     """The outermost part of the application. What passes has a `Caller` in `scope["state"]["caller"]`.
 
-    `counted` is told of every answer: route, method, status, seconds.
+    `counted` is told of every answer: route, method, status, seconds; `refused` of the code of what did not pass.
     """
 
     def __init__(
@@ -97,8 +97,10 @@ class Guard:
         settings: Settings,
         log: Log,
         counted: Callable[[str, str, int, float], None] = lambda *_: None,
+        refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._app, self._settings, self._log, self._counted = app, settings, log, counted
+        self._refused = refused
         self._keys = keys(settings.keys) if settings.keys else {}
         self._hosts = {"localhost", *(host.lower() for host in settings.hosts)}
         if not settings.loopback:
@@ -277,19 +279,21 @@ class _Exchange:
         await self._write({"type": "http.response.body", "body": b""})
 
     async def _refuse(self, why: Refused) -> None:
+        self._guard._refused(why.code)
         await refusal(self._scope["path"], why)(self._scope, self._receive, self._write)
 
     def _tell(self) -> None:
         route = self._scope.get("route")
         template = getattr(route, "path", "") or "-"
         seconds = time.monotonic() - self._begun
-        self._guard._counted(template, self._scope["method"], self._status, seconds)
+        method = self._scope["method"] if self._scope["method"] in _METHODS else "-"
+        self._guard._counted(template, method, self._status, seconds)
         self._guard._log.write(
             "request",
             request=self._id,
             user=self._caller.user,
             client=(self._scope.get("client") or ("",))[0],
-            method=self._scope["method"] if self._scope["method"] in _METHODS else "-",
+            method=method,
             route=template,
             status=self._status,
             seconds=round(seconds, 4),

@@ -59,6 +59,8 @@ class Readers:
             )
             for path in paths
         }
+        self.files: dict[str, dict[str, str]] = {}
+        """Model's name to the digests of its files by their names; known once they are open."""
         self.digests: dict[str, str] = {}
         """Model's name to the digest of its file, or of its file and the adapter; known once they are open."""
         self._facts: list[dict[str, Any]] = []
@@ -84,7 +86,9 @@ class Readers:
         """Check the files against their digests, and start a process for each. Raises `UserError`."""
         facts = []
         for path, model in self._models.items():
-            digests = [_checked(one) for one in (path, self._settings.adapter) if one]
+            files = {one.name: _checked(one) for one in (path, self._settings.adapter) if one}
+            digests = [*files.values()]
+            self.files[model.name] = files
             self.digests[model.name] = text_hash(digests) if len(digests) > 1 else digests[0]
             model.start()
             facts.append(self._described(path, model))

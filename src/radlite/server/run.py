@@ -117,6 +117,7 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(min(2048, settings.connections))
     except OSError as error:
         raise UserError(
             f"Cannot listen at {settings.host} port {settings.port}: {error.strerror}; choose another --host or --port."

@@ -1,22 +1,34 @@
 """What the routes stand on: the models, the queue before them, and what is kept of what they answer."""
 
+import contextlib
 import functools
-import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import radlite
+from radlite.chat import Turn
+from radlite.errors import UserError
 from radlite.rads import systems
 from radlite.routing.detection import detect
+from radlite.runtime.model import Completion
+from radlite.server.audit import Audit
 from radlite.server.desk import Desk, Work
 from radlite.server.guard import Caller
+from radlite.server.jobs import Jobs
 from radlite.server.log import Log
+from radlite.server.metrics import Metrics
 from radlite.server.readers import Question, Readers
+from radlite.server.reviews import Reviews
 from radlite.server.settings import Settings
-from radlite.server.wire import Read, Refused, demand_named, demand_text
+from radlite.server.wire import Read, Refused, Review, demand_named, demand_text
 from radlite.serving.asking import fitting
 from radlite.tasks import Reading, known, named
+
+_HEAD_EVERY = 3600.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +54,62 @@ class Panel:
 
 
 class Service:
-    """Everything but HTTP. `failing` is called if the models cannot be opened; `desk.failed` then says why."""
+    """Everything but HTTP. `failing` is called if the models cannot be opened; `desk.failed` then says why.
+
+    Raises `UserError` if models, state folder or its files cannot be used.
+    """
 
     def __init__(self, settings: Settings, log: Log, failing: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self.log = log
         self.readers = Readers(settings)
+        self.metrics = Metrics()
         self.desk = Desk(
             self._open, self.readers.close, settings.queue, settings.caller_queue, settings.request_seconds, failing,
-            log.defect,
+            self.metrics.waited, log.defect,
         )  # fmt: skip
         self.begun = int(time.time())
         """When it was started, in seconds since 1970."""
+        folder = settings.folder
+        self.audit = Audit(folder / "audit", settings.audit_bytes)
+        self.reviews = Reviews(folder / "reviews.jsonl", settings.keep_reviews)
+        self.jobs = Jobs(folder / "jobs", settings, log, functools.partial(self.audit.add, "job"))
         self._streams = 0
+        self._over = threading.Event()
+        self._watch()
+
+    def _watch(self) -> None:
+        watch = self.metrics.watch
+        watch("radlite_waiting", "Reports that wait for the engine.", lambda: self.desk.waiting)
+        watch("radlite_busy", "Whether the engine is at work.", lambda: self.desk.busy)
+        watch("radlite_ready", "Whether reports are answered.", lambda: self.desk.ready)
+        watch("radlite_streams", "Answers that are being streamed.", lambda: self._streams)
+        watch("radlite_engine_restarts", "How often an engine was started again.", lambda: self.readers.restarts)
+        for status in ("waiting", "running", "failed"):
+            watch(
+                f"radlite_jobs_{status}", f"Batch jobs that are {status}.", functools.partial(self.jobs.counts, status)
+            )
 
     def _open(self) -> None:
         self.readers.open()
+        self.audit.add("start", radlite=radlite.__version__, models=self.readers.digests, settings=self._digest)
         self.log.write("ready", models=self.readers.names)
+        self.jobs.start()
 
     def start(self) -> None:
         """Begin to open the models."""
         self.desk.start()
+        threading.Thread(target=self._tell_head, daemon=True).start()
+
+    def _tell_head(self) -> None:
+        """Write the head of the audit log into the log of events now and then, which is kept elsewhere."""
+        while not self._over.wait(_HEAD_EVERY):
+            with contextlib.suppress(UserError):
+                self._log_head()
+
+    def _log_head(self) -> None:
+        head = self.audit.head()
+        self.log.write("audit", entries=head.entries, head=head.hash)
 
     def stopping(self) -> None:
         """Take no more work, and give what is in hand its last seconds."""
@@ -70,7 +117,16 @@ class Service:
 
     def close(self) -> None:
         """Finish what is in hand, and end everything."""
+        self._over.set()
+        self.jobs.stop()
         self.desk.close(self.settings.stop_seconds)
+        try:
+            self.audit.add("stop")
+            self._log_head()
+            self.audit.close()
+        except UserError as error:
+            self.log.defect(error)
+        self.reviews.close()
 
     def take_stream(self) -> Callable[[], None]:
         """Take a place among the streams; it is given back by what is returned. Raises `Refused` if there is none."""
@@ -118,8 +174,67 @@ class Service:
 
     def _answers(self, caller: Caller, questions: Sequence[Question], stop: Callable[[], bool]) -> Iterator[Answered]:
         for number, reading in self.readers.readings(questions, stop):
-            yield Answered(number, reading, self.record(caller, questions[number], reading))
+            yield Answered(number, reading, self._noted(caller, questions[number], reading))
 
-    def record(self, caller: Caller, question: Question, reading: Reading) -> str:
-        """Note an answer before it leaves; its id."""
-        return secrets.token_hex(16)
+    def _noted(self, caller: Caller, question: Question, reading: Reading) -> str:
+        """Note an answer before it leaves; its id. Raises `UserError` if it cannot be noted: it does not leave then."""
+        self.metrics.answer(reading)
+        return self.audit.answer(
+            reading,
+            {name: text for name, text in question.inputs.items() if name != "system"},
+            request=caller.request,
+            user=caller.user,
+            model=self.readers.digests[reading.model],
+            settings=self._digest,
+            system=question.inputs.get("system"),
+        )
+
+    def review(self, caller: Caller, asked: Review) -> str:
+        """Keep a review, and note that there is one; its id. Raises `Refused`."""
+        most = self.settings.report_characters
+        inputs = {str(name): text for name, text in (asked.inputs or {}).items()}
+        for name, text in {"answer": asked.answer, "corrected": asked.corrected or "", **inputs}.items():
+            demand_text(text, name, most)
+        demand_named(known(), asked.task, "task", "GET /v1/tasks lists the tasks")
+        try:
+            id = self.reviews.add(
+                asked.answer_id,
+                asked.task,
+                asked.action,
+                asked.answer,
+                asked.corrected,
+                asked.note,
+                inputs,
+                caller.user,
+            )
+        except UserError as error:
+            raise Refused(422, "invalid", str(error)) from error
+        facts = {"answer": asked.answer_id, "task": asked.task, "action": asked.action, "review": id}
+        self.audit.add("review", request=caller.request, user=caller.user, **facts)
+        return id
+
+    def talk(self, caller: Caller, turns: Sequence[Turn], tokens: int) -> Work:
+        """Queue an answer in free chat; gives a `Completion`. Raises `Refused`."""
+
+        def run(stop: Callable[[], bool]) -> Iterator[Completion]:
+            for completion in self.readers.chat(turns, tokens, stop):
+                if completion is None:
+                    raise Refused(413, "too_long", "The conversation does not fit the model's window; shorten it.")
+                if completion.stop_reason == "failed":
+                    raise Refused(503, "failed", "The engine ended twice over this; ask in other words.", 10)
+                read, known, written = (
+                    completion.prompt_tokens, completion.cached_tokens, completion.generated_tokens
+                )  # fmt: skip
+                self.metrics.tokens(read, known, written)
+                said = "\n".join(turn.text for turn in turns)
+                self.audit.add(
+                    "chat", request=caller.request, user=caller.user, inputs={"messages": self.audit.digest(said)},
+                    answer=self.audit.digest(completion.text), settings=self._digest,
+                )  # fmt: skip
+                yield completion
+
+        return self.desk.put(caller.turn, run)
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return self.readers.settings_digest

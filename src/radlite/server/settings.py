@@ -82,6 +82,9 @@ class Settings(BaseModel):
     jobs: Count = _said("Limits", "Batch jobs that may be kept.", 64)
     jobs_bytes: Count = _said("Limits", "Bytes that the tables and results of all jobs may take.", 4 << 30)
     job_threads: Count | None = _said("Limits", "CPU threads of a batch job; as for single reports if not set.")
+    job_nice: Annotated[int, Field(ge=0, le=19)] = _said(
+        "Limits", "How much batch jobs stand back for single reports: 0 not at all, 19 most.", 19
+    )
     keep_jobs_hours: Seconds = _said("Limits", "Hours after which a job that has ended is removed.", 72)
 
     state: Path | None = _said(

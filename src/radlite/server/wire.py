@@ -236,6 +236,56 @@ class Ready(BaseModel):
     models: list[str]
 
 
+class Job(BaseModel):
+    """A batch job. `rows` of `total` are complete; `statuses` counts the answers."""
+
+    id: Id
+    name: Annotated[str, Field(description="Of the file that was uploaded.")]
+    status: Literal["waiting", "running", "done", "failed", "cancelled"]
+    rows: int
+    total: int | None
+    statuses: dict[str, int]
+    created: str
+    begun: str | None
+    ended: str | None
+    message: str
+
+
+class JobList(BaseModel):
+    """The jobs of a caller, the newest first."""
+
+    jobs: list[Job]
+
+
+class Review(_Request):
+    """What a reviewer says of an answer: `corrected` is the right one in the task's plain form."""
+
+    answer_id: Id
+    task: Annotated[str, Field(json_schema_extra=_one_of(known))]
+    action: Literal["accept", "correct", "reject"]
+    answer: Annotated[str, Field(description="What was shown (`rendered`); needed to accept.")] = ""
+    corrected: str | None = None
+    note: Annotated[str, Field(max_length=4000)] = ""
+    inputs: Annotated[
+        dict[Literal["report", "premise", "hypothesis", "question"], str] | None,
+        Field(description="The texts that were asked about, if they may be kept."),
+    ] = None
+
+
+class Reviewed(BaseModel):
+    """A review was taken."""
+
+    id: Id
+
+
+class ReviewCounts(BaseModel):
+    """How many reviews are kept, and what of them."""
+
+    count: int
+    actions: dict[str, int]
+    keep: Literal["text", "answers", "off"]
+
+
 def told(reading: Reading, id: str) -> dict[str, Any]:
     """A reading as it is sent."""
     rendered = None if reading.answer is None else named(reading.task).render(reading.answer)

@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -96,14 +96,24 @@ class Done:
     statuses: Counter[str]
 
 
+Tell = Callable[[int, int, Mapping[str, int]], None]
+"""Is told how many rows are complete, how many there are, and how many answers have each status."""
+
+
 def run(
-    job: Job, engine: Engine, workers: int = 1, ray: str = "", any_model: bool = False, log: Console | None = None
+    job: Job,
+    engine: Engine,
+    workers: int = 1,
+    ray: str = "",
+    any_model: bool = False,
+    log: Console | None = None,
+    tell: Tell | None = None,
 ) -> Done:
     """Have the table answered by as many engines, each in a process of its own, or on the Ray cluster at `ray`.
 
     Answers are kept in `OUT.journal` as they come, from which the same call goes on after an interruption; at the end
     they become `OUT`, and the journal is removed. The text of reports is written to neither, but answers may quote it.
-    `log` is told of the progress.
+    `log` is told of the progress, and `tell` at the beginning, about each second, and at the end.
 
     Raises `UserError` if the table or the model cannot be used, if `OUT` or another batch is in the way, or if the
     result cannot be written.
@@ -119,7 +129,7 @@ def run(
         with Journal(job.journal, depends) as journal:
             if journal.rows < total:
                 _demand_free(job.out)
-            with _Meter(log or Console(quiet=True), journal, total) as meter:
+            with _Meter(log or Console(quiet=True), journal, total, tell) as meter:
                 _ask(job, engine, workers, ray, journal, meter)
             if sha256(job.table) != depends["table"]:
                 raise UserError(f"{job.table} was changed while it was read; delete {job.journal} and begin anew.")
@@ -167,6 +177,11 @@ def _depends(job: Job, engine: Engine) -> dict[str, Any]:
         "all": not job.tasks,
         "model": sha256(engine.path),
         **({"adapter": sha256(engine.adapter)} if engine.adapter else {}),
+        **(
+            {"calibration": {task: asdict(one) for task, one in engine.calibration.items()}}
+            if engine.calibration
+            else {}
+        ),
         "context": engine.context,
         "seconds": engine.seconds,
     }
@@ -271,8 +286,9 @@ def _records(job: Job, journal: Journal) -> Iterator[dict[str, Any]]:
 class _Meter:
     """Tells how far a batch is: on a terminal in one line that changes, elsewhere a line now and then."""
 
-    def __init__(self, log: Console, journal: Journal, total: int) -> None:
-        self._log, self._journal, self._total = log, journal, total
+    def __init__(self, log: Console, journal: Journal, total: int, tell: Tell | None) -> None:
+        self._log, self._journal, self._total, self._tell = log, journal, total, tell
+        self._passed_on = 0.0
         self._begun = self._told = time.monotonic()
         self._before = journal.rows
         self._status = log.status("radlite: opening the model") if log.is_terminal else None
@@ -280,9 +296,12 @@ class _Meter:
     def __enter__(self) -> Self:
         if self._status:
             self._status.start()
+        self._pass_on()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not kind:
+            self._pass_on()
         if self._status:
             self._status.stop()
         if kind and issubclass(kind, KeyboardInterrupt | SystemExit):
@@ -291,6 +310,8 @@ class _Meter:
     def show(self) -> None:
         """Tell how far it is, unless that was told of late. From any thread."""
         now = time.monotonic()
+        if now - self._passed_on >= 1:
+            self._pass_on()
         if now - self._told < (1 if self._status else _TOLD_EVERY) or self._journal.rows == self._before:
             return
         self._told = now
@@ -301,6 +322,11 @@ class _Meter:
             self._status.update(f"radlite: {told}")
         else:
             self._say(f"{told}.")
+
+    def _pass_on(self) -> None:
+        self._passed_on = time.monotonic()
+        if self._tell:
+            self._tell(self._journal.rows, self._total, dict(self._journal.statuses))
 
     def _say(self, text: str) -> None:
         self._log.print(f"radlite: {text}", soft_wrap=True, markup=False, highlight=False)

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from radlite.errors import UserError
 from radlite.reader import Chooser, Reader
+from radlite.routing.router import Calibration
 from radlite.runtime import child
 from radlite.runtime.machine import cores
 from radlite.runtime.model import never
@@ -23,7 +24,7 @@ from radlite.tasks.prompting import OURS, Prompts
 class Engine:
     """How a model is opened and asked: `context` in tokens and `threads` as the engine chooses if None, `kind` as in
     `runtime.engine.open_model`, `seconds` of work for an answer at most, `prompts` in which it is asked, `adapter` over
-    it if given, `shots` and `choose` as in `Reader`."""
+    it if given, `shots`, `choose` and `calibration` as in `Reader`."""
 
     path: Path
     context: int | None = None
@@ -34,6 +35,7 @@ class Engine:
     adapter: Path | None = None
     shots: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     choose: Chooser | None = None
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -50,7 +52,9 @@ class Engine:
             remembered=0,
             adapter=self.adapter,
         )
-        return asking.reader(model, self.seconds or math.inf, self.prompts, shots=self.shots, choose=self.choose)
+        return asking.reader(
+            model, self.seconds or math.inf, self.prompts, self.calibration, shots=self.shots, choose=self.choose
+        )
 
 
 class Question(Protocol):

@@ -1,0 +1,58 @@
+"""`radlite audit`: the log of what was answered, checked and searched."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radlite.cli.common import Json, print_json, read_text
+
+audit = typer.Typer(no_args_is_help=True, help="The log of what was answered: check that it is whole, search it.")
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder audit of the server's state.")]
+
+
+@audit.command("verify")
+def audit_verify(
+    folder: Folder,
+    head: Annotated[
+        list[str] | None, typer.Option(metavar="HASH", help="Hash noted elsewhere, which has to be there; repeatable.")
+    ] = None,
+    after: Annotated[
+        str, typer.Option(metavar="HASH", help="Hash that the first entry follows, where older files were archived.")
+    ] = "",
+    last: Annotated[
+        str, typer.Option(metavar="HASH", help="Hash of the last entry of an archive, which has no HEAD.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Say whether a log is whole: no edit, gap, reordering or truncation. Exit code 1 if it is not."""
+    from radlite.errors import shown
+    from radlite.server.audit import BEGIN, verify
+
+    found = verify(folder, head or (), after or BEGIN, last)
+    if as_json:
+        print_json({**asdict(found), "sound": found.sound})
+    else:
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(found.kinds.items()))
+        lines = [f"{found.entries:,} entries in {found.files:,} files, {found.begun} to {found.ended}: {kinds}"]
+        lines += [f"Head: {found.head or 'unknown'}"]
+        lines += [f"Note: {note}." for note in found.notes] + [f"FAULT: {fault}." for fault in found.faults]
+        for line in lines:  # a log that was tampered with may hold anything
+            typer.echo(shown(line).replace("\n", "\\n"))
+        typer.echo("The log is whole." if found.sound else "The log is NOT whole.")
+    raise typer.Exit(0 if found.sound else 1)
+
+
+@audit.command("find")
+def audit_find(
+    folder: Folder,
+    report: Annotated[str, typer.Argument(help="Report as a UTF-8 text file, or - for standard input.")],
+) -> None:
+    """The entries of answers to a report, one JSON line each; needs the key audit.key beside the folder."""
+    from radlite.server.audit import find
+
+    for entry in find(folder, read_text(report)):
+        typer.echo(json.dumps(entry))
