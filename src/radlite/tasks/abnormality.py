@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from radlite.tasks.answers import overlap, quote, tally
 from radlite.tasks.grammar import Grammar, sequence
 from radlite.tasks.prompts import cue, instruction
-from radlite.tasks.task import Counts, Grounded, Task
+from radlite.tasks.task import Counts, Evidence, Grounded, Task
 
 State = Literal["positive", "negative", "uncertain", "not mentioned"]
 STATES: Final[tuple[State, ...]] = get_args(State)
@@ -29,6 +29,8 @@ class Abnormalities:
     """Class to state, all fourteen."""
 
     states: Mapping[str, State]
+    places: Mapping[str, tuple[Evidence, ...]] = field(default_factory=dict, compare=False)
+    """Where a lexicon finds the positive ones, in the order of the report. They come from the report, not the model."""
 
 
 def render(answer: Abnormalities) -> str:
@@ -85,12 +87,16 @@ def ground(answer: Abnormalities, inputs: Mapping[str, str]) -> Grounded:
     named: dict[str, list[Any]] = {}
     for finding in findings(report):
         named.setdefault(finding.name, []).append(finding)
-    evidence, warnings = [], []
+    places, warnings = {}, []
     for name in (name for name in CLASSES if answer.states[name] == "positive" and name != "No Finding"):
-        evidence += [quote(report, one.start, one.end) for one in named.get(name, ()) if one.state == "positive"]
-        if name in named and all(one.state == "negative" for one in named[name]):
+        if name not in named:
+            continue
+        if found := tuple(quote(report, one.start, one.end) for one in named[name] if one.state == "positive"):
+            places[name] = found
+        if all(one.state == "negative" for one in named[name]):
             warnings.append(f"{name} is called positive, where the report seems to deny it")
-    return Grounded(answer, tuple(evidence), tuple(warnings))
+    evidence = tuple(one for found in places.values() for one in found)
+    return Grounded(replace(answer, places=places), evidence, tuple(warnings))
 
 
 def judge(answer: Abnormalities | None, truth: Abnormalities) -> dict[str, float]:

@@ -1,0 +1,570 @@
+"""The page end to end: a real server with the demonstration model, a real Chromium."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radlite.manifest import tuned_base
+from radlite.routing.router import Calibration, Choice, Router
+from radlite.runtime import gguf
+from radlite.serving.asking import demonstration
+from radlite.tasks import TASKS
+
+sync_api = pytest.importorskip("playwright.sync_api")
+axe = pytest.importorskip("axe_core_python.base")
+
+CHEST = """Procedure: XR chest PA and lateral.
+Indication: 82F; increasing dyspnea. Rule out rib fracture.
+Comparison: 09/18/2022.
+Findings: No effusion is identified. Moderate lung edema. No lung mass. Stable displaced right sixth rib fracture.
+The pneumonia within the left lower lobe has resolved. The hila are normal. No pleural thickening."""
+BREAST = """Examination: Sonography of the breast
+Clinical information: 57F, work-up of a mammographic finding.
+FINDINGS: In the left breast there is a 2.2 cm complicated cyst with internal debris. BI-RADS 3.
+IMPRESSION: Probably benign."""
+HOSTILE = "<img src=x onerror=document.title='hit'></textarea></script><script>document.title='hit'</script>"
+KEY = "k" * 40
+
+
+class Server:
+    """A server in a process of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(folder / "cache")}
+        self.folder = folder
+        with (folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "radlite.cli", "serve", "--port", "0", "--state", f"{folder}/state", *options],
+                stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
+            )  # fmt: skip
+        assert self.process.stdout
+        told = self.process.stdout.readline()
+        assert "http" in told, (folder / "log").read_text()
+        self.address = next(word for word in told.split() if word.startswith("http")).rstrip(";,.")
+
+    def ask(self, path: str, **asked: Any) -> Any:
+        """The answer to a request of a program."""
+        content = json.dumps(asked).encode() if asked else None
+        request = urllib.request.Request(
+            f"{self.address}/{path}", content, {"Content-Type": "application/json"} if asked else {}
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return json.load(answer)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            assert self.process.stdout
+            self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose router withholds every M stage."""
+    folder = tmp_path_factory.mktemp("server")
+    name = tuned_base(gguf.read(demonstration()).manifest or {})
+    assert name
+    sure = {task: Calibration(threshold=1.01 if task == "m_staging" else 0.0) for task in TASKS}
+    router = Router(
+        {task: Choice(name, TASKS[task].metric, 0.5, 0.4, 0.6, 40, "the only one", sure[task]) for task in TASKS}
+    )
+    router.save(folder / "router.json")
+    running = Server(folder, "--model", str(demonstration()), "--router", str(folder / "router.json"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield running
+        running.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def opened(browser: Any, server: Server) -> Iterator[Open]:
+    """Opens the page; in the end no script failed, the policy refused nothing, nothing was asked of another server."""
+    wrong: list[str] = []
+    contexts = []
+
+    def open_page(
+        width: int = 1280, height: int = 900, address: str = server.address, ready: bool = True, **how: Any
+    ) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, **how)
+        context.add_init_script(
+            "addEventListener('securitypolicyviolation', one => console.error(`policy: ${one.violatedDirective}`))"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if "policy" in said.text.lower() else None)
+        page.on("request", lambda asked: None if own(asked.url, address) else wrong.append(asked.url))
+        page.goto(address)
+        if ready:
+            page.get_by_text("Ready: ").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def own(url: str, address: str) -> bool:
+    return url.startswith((f"{address}/", f"blob:{address}/"))
+
+
+def write(page: Any, report: str) -> None:
+    """Fill in a report, and wait for the proposal."""
+    with page.expect_response("**/v1/detect"):
+        page.fill("#text", report)
+
+
+def read(page: Any, report: str = CHEST, tasks: tuple[str, ...] = ()) -> None:
+    """Read a report, with these tasks or those that are proposed, and wait for all answers."""
+    write(page, report)
+    if tasks:
+        choose(page, *tasks)
+    page.click("#read")
+    ended(page)
+
+
+def choose(page: Any, *tasks: str) -> None:
+    for box in page.locator("#tasks input").all():
+        box.set_checked(box.get_attribute("value") in tasks)
+
+
+def ended(page: Any) -> None:
+    page.locator("#progress", has_text="answers in").wait_for()
+
+
+def card(page: Any, task: str) -> Any:
+    return page.locator(f"[data-task={task}]")
+
+
+def tab(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def test_a_pasted_report_is_read_into_cards_in_the_order_of_its_tasks(opened: Open, server: Server) -> None:
+    page = opened()
+    read(page, BREAST)
+    said = server.ask("v1/read", report=BREAST, system="BI-RADS")
+    assert page.locator("#system").input_value() == "BI-RADS" == said["system"]
+    assert [one.get_attribute("data-task") for one in page.locator("#cards > article").all()] == said["tasks"]
+    rads = next(one for one in said["answers"] if one["task"] == "rads_assignment")
+    shown = card(page, "rads_assignment")
+    assert shown.locator(".big").inner_text() == rads["answer"]["category"]
+    assert f"Tier {rads['answer']['tier']} of 4" in shown.inner_text()
+    assert shown.locator(".bar.first .number").inner_text() == f"{rads['confidence']:.2f}"
+    assert [part in shown.inner_text() for part in (rads["answer"]["risk"], rads["answer"]["management"])] == [
+        True,
+        True,
+    ]
+    numbers = [float(one) for one in shown.locator(".bar:not(.first) .number").all_inner_texts() if "<" not in one]
+    assert numbers == sorted(numbers, reverse=True) and len(numbers) > 1
+
+
+def test_findings_are_a_table_with_state_and_probability(opened: Open, server: Server) -> None:
+    page = opened()
+    read(page, CHEST, ("abnormality_detection",))
+    said = server.ask("v1/read", report=CHEST, tasks=["abnormality_detection"])["answers"][0]
+    shown = card(page, "abnormality_detection")
+    shown.locator("summary").click()
+    rows = {row.locator("th").inner_text(): row.inner_text() for row in shown.locator("tbody tr").all()}
+    assert rows.keys() == said["answer"]["states"].keys()
+    assert all(said["answer"]["states"][name] in text for name, text in rows.items())
+    assert all(any(digit.isdigit() for digit in text) for text in rows.values())
+
+
+def test_marks_are_the_very_words_also_after_signs_beyond_the_first_plane(opened: Open) -> None:
+    page = opened()
+    read(page, CHEST.replace("Findings:", "Findings: \U0001fac1 \U0001fac1"), ("radiology_ner", "temporal_comparison"))
+    parts = card(page, "radiology_ner").locator("button.part")
+    assert parts.count() > 2
+    for part in parts.all():
+        marks = page.locator(f"#marked mark[data-keys~='{part.get_attribute('data-keys')}']").all_text_contents()
+        assert "".join(marks).lower().split() == part.inner_text().lower().split()
+
+
+def test_what_belongs_together_lights_up_on_both_sides(opened: Open) -> None:
+    page = opened()
+    read(page, CHEST, ("radiology_ner",))
+    part = card(page, "radiology_ner").locator("button.part").first
+    mark = page.locator(f"#marked mark[data-keys~='{part.get_attribute('data-keys')}']").first
+    part.hover()
+    assert "lit" in mark.get_attribute("class")
+    page.mouse.move(0, 0)
+    assert page.locator(".lit").count() == 0
+    mark.hover()
+    assert "lit" in part.get_attribute("class")
+    page.mouse.move(0, 0)
+    part.focus()
+    assert "lit" in mark.get_attribute("class")
+    part.click()
+    assert mark.evaluate("node => node === document.activeElement") and "lit" in part.get_attribute("class")
+
+
+def test_marks_and_answers_are_reached_by_keyboard_alone(opened: Open) -> None:
+    page = opened()
+    focused = "document.activeElement"
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"{focused}.id") == "text":
+            break
+    assert page.evaluate(f"{focused}.id") == "text"
+    with page.expect_response("**/v1/detect"):
+        page.keyboard.insert_text(CHEST)
+    page.keyboard.press("Control+Enter")
+    ended(page)
+    assert page.evaluate(f"{focused}.id") == "marked"
+    page.keyboard.press("Tab")
+    first = page.evaluate(f"{focused}.dataset.start")
+    assert page.evaluate(f"{focused}.tagName") == "MARK"
+    page.keyboard.press("ArrowRight")
+    assert int(page.evaluate(f"{focused}.dataset.start")) > int(first)
+    page.keyboard.press("Enter")
+    assert page.evaluate(f"{focused}.matches('#cards button.part.lit')")
+    page.keyboard.press("Enter")
+    assert page.evaluate(f"{focused}.tagName") == "MARK"
+    page.get_by_role("tab", name="Reading").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#batch").is_visible() and page.locator("#reading").is_hidden()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#reading").is_visible()
+
+
+def test_tasks_and_system_can_be_changed_and_texts_that_lack_are_asked_for(opened: Open) -> None:
+    page = opened()
+    write(page, BREAST)
+    assert "breast ultrasound" in page.locator("#why").inner_text()
+    page.select_option("#system", "LI-RADS")
+    choose(page, "radiology_nli", "rads_assignment", "radiology_qa")
+    page.click("#read")
+    assert (
+        "needs a hypothesis" in page.locator("#trouble").inner_text()
+        or "needs a question" in page.locator("#trouble").inner_text()
+    )
+    page.fill("#hypothesis", "There is a cyst.")
+    page.fill("#question", "Which breast?")
+    page.click("#read")
+    ended(page)
+    assert card(page, "radiology_nli").locator(".bar").count() == 3
+    assert card(page, "radiology_qa").locator(".prose, .plain").count() == 1
+    assert (
+        card(page, "rads_assignment")
+        .locator(".big")
+        .inner_text()
+        .startswith(("LR-", "LI-RADS", "US-", "No applicable"))
+    )
+    write(page, f"{CHEST}\n")
+    assert page.locator("#tasks input:checked").count() == 3
+    assert "changed since" in page.locator("#progress").inner_text()
+    with page.expect_response("**/v1/detect"):
+        page.click("#propose")
+    page.locator("#tasks input[value=temporal_comparison]:checked").wait_for()
+    assert not page.locator("#tasks input[value=radiology_nli]").is_checked()
+
+
+def test_stop_ends_a_reading_that_waits(opened: Open, server: Server) -> None:
+    page = opened()
+    write(page, CHEST)
+    busy = [
+        threading.Thread(target=server.ask, args=("v1/read",), kwargs={"report": f"{number}. {CHEST}"})
+        for number in range(8)
+    ]
+    for one in busy:
+        one.start()
+    page.click("#read")
+    page.locator("#progress", has_text="Waiting").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("#progress", has_text="Stopped after 0 of").wait_for()
+    assert page.locator("#stop").is_disabled() and page.locator("#read").is_enabled()
+    assert page.locator("#cards .plain").first.inner_text() == "Not answered."
+    for one in busy:
+        one.join()
+
+
+def test_what_the_model_does_not_say_is_said_plainly(opened: Open) -> None:
+    page = opened()
+    read(page, f"{CHEST} Staging of lung cancer.", ("m_staging", "n_staging"))
+    withheld = card(page, "m_staging")
+    assert (
+        "not sure enough" in withheld.inner_text() and "below the limit" in withheld.locator(".warnings").inner_text()
+    )
+    assert withheld.get_by_role("button", name="Accept").count() == 0
+    assert card(page, "n_staging").locator(".big").inner_text().startswith("N")
+    read(page, " ".join([CHEST] * 40), ("rads_assignment",))
+    assert "Too long" in card(page, "rads_assignment").inner_text()
+
+
+def test_answers_are_copied_as_text_json_and_fhir(opened: Open) -> None:
+    page = opened(permissions=["clipboard-read", "clipboard-write"])
+    read(page, BREAST)
+
+    def copied(form: str) -> str:
+        page.get_by_role("button", name=f"Copy as {form}").click()
+        page.get_by_role("button", name="Copied").wait_for()
+        text: str = page.evaluate("navigator.clipboard.readText()")
+        page.get_by_role("button", name=f"Copy as {form}").wait_for()
+        return text
+
+    answers = json.loads(copied("JSON"))
+    assert answers[0]["task"] == "rads_assignment"
+    text = copied("text")
+    assert f"RADS assignment: {answers[0]['rendered']}" in text and "not a medical device" in text
+    bundle = json.loads(copied("FHIR"))
+    assert bundle["resourceType"] == "Bundle"
+    assert "DiagnosticReport" in {one["resource"]["resourceType"] for one in bundle["entry"]}
+
+
+def test_a_review_is_kept_and_exported(opened: Open) -> None:
+    page = opened()
+    read(page, BREAST, ("rads_assignment", "radiology_ner"))
+    shown = card(page, "rads_assignment")
+    shown.get_by_role("button", name="Correct").click()
+    shown.get_by_label("Right answer").select_option("BI-RADS 3")
+    shown.get_by_label("Note").fill("Complicated cyst.")
+    shown.get_by_role("button", name="Send the correction").click()
+    shown.get_by_text("Corrected: BI-RADS 3").wait_for()
+    other = card(page, "radiology_ner")
+    other.get_by_role("button", name="Correct").click()
+    other.get_by_label("Right answer").fill("no such form")
+    other.get_by_role("button", name="Send the correction").click()
+    other.locator(".trouble:not([hidden])").wait_for()
+    tab(page, "Reviews")
+    page.locator("#reviews-said", has_text="1 corrected").wait_for()
+    with page.expect_download() as loading:
+        page.get_by_role("button", name="As JSON lines").click()
+    rows = [json.loads(line) for line in Path(loading.value.path()).read_text("utf-8").splitlines()]
+    assert any("BI-RADS 3" in row.values() and BREAST in row.values() for row in rows)
+
+
+def test_a_table_goes_up_and_its_answers_come_down(opened: Open, tmp_path: Path) -> None:
+    page = opened()
+    table = tmp_path / f"{'<img src=x>'.replace('/', '')}.csv"
+    with table.open("w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows([["<b>id</b>", "Text, long"], ["1", BREAST], ["2", CHEST]])
+    tab(page, "Batch")
+    page.set_input_files("#table", table)
+    page.locator("#keep .chip", has_text="<b>id</b>").wait_for()
+    page.get_by_label("Column of the reports").fill("Text, long")
+    page.locator("#keep input").first.check()
+    page.locator("#batch-tasks input[value=m_staging]").check()
+    page.get_by_role("button", name="Start").click()
+    job = page.locator(".job", has_text="<img src=x>").first
+    job.get_by_role("button", name="Download").wait_for(timeout=120_000)
+    assert "2 of 2 rows" in job.inner_text()
+    with page.expect_download() as loading:
+        job.get_by_role("button", name="Download").click()
+    rows = list(csv.DictReader(io.StringIO(Path(loading.value.path()).read_text("utf-8-sig"))))
+    assert [row["<b>id</b>"] for row in rows] == ["1", "2"] and {row["task"] for row in rows} == {"m_staging"}
+    page.select_option("#job-status", "failed")
+    assert job.count() == 0
+    page.select_option("#job-status", "")
+    job.get_by_role("button", name="Remove").click()
+    page.locator("#jobs-said", has_text="no jobs").wait_for()
+
+
+def test_the_models_tab_tells_of_file_and_card(opened: Open, server: Server) -> None:
+    page = opened()
+    tab(page, "Models")
+    page.get_by_text("No card lies beside this model").wait_for()
+    loaded = server.ask("v1/models")["loaded"][0]
+    assert loaded["sha256"] in page.locator("#models").inner_text()
+    assert "not fit for any use" in page.locator(".standing").inner_text()
+
+
+def test_scores_of_a_card_stand_with_interval_and_number(opened: Open) -> None:
+    page = opened()
+    row = {"task": "n_staging", "metric": "accuracy", "value": 0.7, "low": 0.61, "high": 0.78, "n": 120}
+    model = {
+        "name": HOSTILE,
+        "base": None,
+        "kind": "Q4_K_M",
+        "bytes": 1,
+        "sha256": "0",
+        "context_tokens": 1,
+        "engine": "x",
+    }
+    page.route("**/v1/models", lambda route: route.fulfill(json={"data": [], "loaded": [{**model, "card": [row]}]}))
+    tab(page, "Models")
+    page.get_by_role("cell", name="0.61–0.78").wait_for()
+    assert "120" in page.locator("#models tbody").inner_text() and HOSTILE in page.locator("#models").inner_text()
+
+
+@pytest.mark.parametrize("width", [320, 640, 3840])
+def test_no_tab_is_wider_than_its_window(opened: Open, width: int) -> None:
+    page = opened(width=width, height=1000)
+    read(page, f"{BREAST} {'x' * 300}")
+    card(page, "rads_assignment").get_by_role("button", name="Correct").click()
+    for name in ("Reading", "Batch", "Models", "Reviews"):
+        tab(page, name)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+
+def test_colours_follow_the_system_and_the_switch(opened: Open) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light, dark = opened(color_scheme="light"), opened(color_scheme="dark")
+    assert light.evaluate(ground) != dark.evaluate(ground)
+    light.select_option("#scheme", "dark")
+    dark.select_option("#scheme", "light")
+    assert light.evaluate(ground) != dark.evaluate(ground)
+
+
+def test_nothing_moves_where_motion_is_not_wanted(opened: Open) -> None:
+    page = opened(reduced_motion="reduce")
+    read(page, CHEST, ("m_staging",))
+    assert page.evaluate("document.getAnimations().length") == 0
+
+
+def test_printed_it_is_report_and_answers(opened: Open) -> None:
+    page = opened(color_scheme="dark")
+    read(page, BREAST)
+    page.emulate_media(media="print")
+    assert page.locator("#marked").is_visible() and page.locator(".standing").is_visible()
+    assert page.locator("#cards .big").first.is_visible()
+    assert not any(page.locator(one).is_visible() for one in ("[role=tablist]", "#read", "#copies"))
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation_on_any_tab(opened: Open, scheme: str) -> None:
+    page = opened(color_scheme=scheme, reduced_motion="reduce")
+    assert violations(page) == []
+    read(page, CHEST, (*TASKS.keys() - {"radiology_nli", "radiology_qa"},))
+    card(page, "rads_assignment").get_by_role("button", name="Correct").click()
+    card(page, "abnormality_detection").locator("summary").click()
+    assert violations(page) == []
+    for name in ("Batch", "Models", "Reviews"):
+        tab(page, name)
+        page.wait_for_load_state("networkidle")
+        assert violations(page) == []
+
+
+def violations(page: Any) -> list[Any]:
+    page.evaluate(axe.AXE_SCRIPT)
+    found = page.evaluate("axe.run()")["violations"]
+    return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
+
+
+def test_markup_in_reports_file_names_and_answers_stays_text(opened: Open, tmp_path: Path) -> None:
+    page = opened()
+    (tmp_path / "<img src=x onerror=alert(1)>.txt").write_text(f"{CHEST}\n{HOSTILE}", "utf-8")
+    (tmp_path / "other.txt").write_text(BREAST, "utf-8")
+    page.set_input_files("#files", sorted(tmp_path.iterdir()))
+    assert "onerror" in page.locator("#which option").first.inner_text()
+    page.locator("#tasks input:checked").first.wait_for()
+    page.click("#read")
+    ended(page)
+    assert page.locator("#marked").text_content() == f"{CHEST}\n{HOSTILE}"
+    answer = {"id": "0" * 32, "status": "ok", "text": HOSTILE, "rendered": HOSTILE, "confidence": 0.5, "evidence": [],
+              "probabilities": {HOSTILE: 0.5, "<b>": 0.4}, "warnings": [HOSTILE], "model": HOSTILE, "wording": "",
+              "stop_reason": "end", "tokens": {}, "seconds": 1.0}  # fmt: skip
+    told = {
+        "radiology_nli": {"label": HOSTILE},
+        "radiology_qa": {"text": HOSTILE, "kind": "knowledge", "quote": None},
+        "radiology_ner": {
+            "entities": [{"text": HOSTILE, "label": HOSTILE, "start": None, "end": None}],
+            "relations": [],
+        },
+    }
+    events = [("begun", {"id": "0" * 32, "tasks": [*told], "system": None})]
+    events += [("answer", {**answer, "task": task, "answer": one}) for task, one in told.items()]
+    events.append(("done", {"seconds": 1.0, "fhir": None}))
+    body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    page.route("**/v1/read", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.click("#next")
+    page.locator("#tasks input:checked").first.wait_for()
+    page.click("#read")
+    card(page, "radiology_ner").get_by_text(HOSTILE).first.wait_for()
+    assert card(page, "radiology_nli").locator(".big").inner_text() == HOSTILE
+    assert page.locator("#cards img, #cards script, #marked img, #which img").count() == 0 and page.title() == "RadLite"
+
+
+def test_files_are_walked_through_and_each_keeps_its_answers(opened: Open, tmp_path: Path) -> None:
+    page = opened()
+    (tmp_path / "a.txt").write_bytes(BREAST.replace("\n", "\r\n").encode())
+    (tmp_path / "b.txt").write_text(CHEST, "utf-8")
+    (tmp_path / "c.txt").write_bytes(b"\xff\xfe\x00\x01")
+    page.set_input_files("#files", sorted(tmp_path.iterdir()))
+    page.get_by_text("c.txt is no text file in UTF-8").wait_for()
+    assert page.locator("#which option").all_inner_texts() == ["1 of 2: a.txt", "2 of 2: b.txt"]
+    page.keyboard.press("Control+Enter")
+    ended(page)
+    assert card(page, "rads_assignment").count() == 1
+    page.click("#next")
+    assert page.locator("#cards > article").count() == 0 and page.locator("#text").input_value() == CHEST
+    page.click("#previous")
+    assert card(page, "rads_assignment").locator(".big").count() == 1
+    page.click("#clear")
+    assert page.locator("#walk").is_hidden() and page.locator("#text").input_value() == CHEST
+
+
+def test_text_that_would_be_lost_is_asked_about_and_nothing_is_kept(opened: Open) -> None:
+    page = opened()
+    read(page, CHEST, ("m_staging",))
+    kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+    assert kept == '[{},{},""]'
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.reload()
+    assert asked == ["beforeunload"]
+    assert page.locator("#text").input_value() == ""
+
+
+def test_a_key_is_asked_for_and_kept_in_memory_only(opened: Open, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"reader:{KEY}\n")
+    keys.chmod(0o600)
+    locked = Server(tmp_path, "--keys", str(keys))
+    try:
+        page = opened(address=locked.address, ready=False)
+        page.get_by_label("API key").fill("wrong" * 10)
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_text("does not know that key").wait_for()
+        assert violations(page) == []
+        page.get_by_label("API key").fill(KEY)
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_text("Ready: ").wait_for()
+        read(page, CHEST, ("m_staging",))
+        assert (
+            page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])") == '[{},{},""]'
+        )
+        assert KEY not in page.content()
+    finally:
+        locked.stop()
+
+
+def test_a_server_that_is_gone_is_told(opened: Open) -> None:
+    page = opened()
+    write(page, CHEST)
+    page.context.set_offline(True)
+    page.click("#read")
+    page.locator("#trouble", has_text="does not answer").wait_for()
+    assert page.locator("#read").is_enabled()
