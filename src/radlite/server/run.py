@@ -20,6 +20,9 @@ from radlite.server.log import Handler, Log
 from radlite.server.service import Service
 from radlite.server.settings import Settings
 
+_BACKLOG = 1024
+"""Connections that may wait to be taken."""
+
 
 def run(settings: Settings, tell: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish what is in hand. `tell` is given the address.
@@ -67,7 +70,7 @@ class _Server(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 limit_concurrency=settings.connections,
-                backlog=min(2048, settings.connections),
+                backlog=_BACKLOG,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=int(settings.stop_seconds) + 5,
                 h11_max_incomplete_event_size=settings.header_bytes,
@@ -117,7 +120,7 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(min(2048, settings.connections))
+        listening.listen(_BACKLOG)
     except OSError as error:
         raise UserError(
             f"Cannot listen at {settings.host} port {settings.port}: {error.strerror}; choose another --host or --port."

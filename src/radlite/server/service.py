@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import radlite
@@ -14,6 +15,7 @@ from radlite.errors import UserError
 from radlite.rads import systems
 from radlite.routing.detection import detect
 from radlite.runtime.model import Completion
+from radlite.server import fhir
 from radlite.server.audit import Audit
 from radlite.server.desk import Desk, Work
 from radlite.server.guard import Caller
@@ -46,6 +48,10 @@ class Panel:
 
     questions: tuple[Question, ...]
     system: str | None
+    given: Mapping[str, str]
+    """The texts that came with it."""
+    subject: str = ""
+    """Whom it is about, as FHIR refers to him."""
 
     @property
     def tasks(self) -> list[str]:
@@ -138,9 +144,17 @@ class Service:
     def _give_stream_back(self) -> None:
         self._streams -= 1
 
-    def bundle(self, answers: Sequence[Answered]) -> dict[str, Any] | None:
-        """A FHIR R4 Bundle of the answers."""
-        return None
+    def bundle(self, panel: Panel, answers: Sequence[Answered]) -> dict[str, Any]:
+        """A FHIR R4 Bundle of the answers to a panel, in the order of its tasks."""
+        answers = sorted(answers, key=lambda one: one.number)
+        return fhir.bundle(
+            [one.reading for one in answers],
+            [one.id for one in answers],
+            self.readers.files,
+            datetime.now(UTC),
+            panel.given,
+            panel.subject,
+        )
 
     def detect(self, report: str) -> Any:
         """The tasks that fit a report."""
@@ -160,7 +174,12 @@ class Service:
         names = fitting(given) if asked.tasks is None else tuple(dict.fromkeys(asked.tasks))
         for at, name in enumerate(asked.tasks or ()):
             demand_named(known(), name, f"tasks[{at}]", "GET /v1/tasks lists the tasks")
-        return Panel(tuple(self._question(name, given, asked.system) for name in names), asked.system)
+        try:
+            fhir.demand_reference(asked.subject)
+        except UserError as error:
+            raise Refused(422, "invalid", str(error)) from error
+        questions = tuple(self._question(name, given, asked.system) for name in names)
+        return Panel(questions, asked.system, {**given, "premise": ""}, asked.subject)
 
     def _question(self, name: str, given: Mapping[str, str], system: str | None) -> Question:
         inputs = {text: given.get(text, "") for text in named(name).inputs}

@@ -104,6 +104,7 @@ class Read(_Request):
     hypothesis: Annotated[str, Field(description="For radiology_nli; the report is its premise.")] = ""
     stream: Annotated[bool, Field(description="Answers as they come, as server-sent events.")] = False
     fhir: Annotated[bool, Field(description="Add a FHIR R4 Bundle of the answers.")] = False
+    subject: Annotated[str, Field(max_length=200, description="Whom the Bundle is about, such as Patient/123.")] = ""
 
 
 class Quote(BaseModel):

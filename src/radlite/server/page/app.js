@@ -46,10 +46,10 @@ window.addEventListener("beforeunload", (event) => {
 /** Ask until the server is ready, then offer what it can do. */
 async function start() {
   try {
-    const response = await fetch("ready", { cache: "no-store" });
-    if (response.ok) {
-      const known = await get("v1/tasks");
-      reading.offer(known);
+    const { ready } = await (await fetch("ready", { cache: "no-store" })).json();
+    if (ready) {
+      const [known, { keep }] = [await get("v1/tasks"), await get("v1/reviews")];
+      reading.offer(known, keep);
       batch.offer(known.tasks);
       const { loaded } = await get("v1/models");
       $("server").textContent = `Ready: ${loaded.map((/** @type {any} */ one) => one.name).join(", ")}`;

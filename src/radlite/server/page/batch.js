@@ -65,7 +65,7 @@ async function order(event) {
   const button = form.querySelector("[type=submit]");
   button.disabled = true;
   try {
-    await ask("v1/batch", { body: sent });
+    await get("v1/batch", { body: sent });
     tell($("batch-trouble"), "");
     $("table").value = "";
     columns();
@@ -120,7 +120,7 @@ function row(job, facts) {
     save(await response.blob(), given?.[1] ?? `${job.name}.result`);
   });
   const remove = act(async () => {
-    await ask(`v1/batch/${job.id}`, { method: "DELETE" });
+    await (await ask(`v1/batch/${job.id}`, { method: "DELETE" })).text();
     await watch();
   });
   const counts = Object.entries(job.statuses).map(([status, count]) => `${status.replaceAll("_", " ")} ${count.toLocaleString("en")}`);

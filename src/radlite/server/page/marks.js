@@ -33,7 +33,9 @@ export function mark(place, text, spans) {
     const over = placed.filter((span) => span.start <= start && span.end >= end);
     const said = text.slice(start, end);
     if (!over.length) return said;
-    const node = el("mark", { tabindex: -1, role: "button", className: over.every((span) => span.soft) ? "soft" : "" }, said);
+    const blank = !said.trim();
+    const kind = `${blank ? "blank" : ""} ${over.every((span) => span.soft) ? "soft" : ""}`;
+    const node = el("mark", { tabindex: blank ? null : -1, role: blank ? null : "button", className: kind }, said);
     Object.assign(node.dataset, { keys: [...new Set(over.map((span) => span.key))].join(" "), start });
     return node;
   });
@@ -42,9 +44,12 @@ export function mark(place, text, spans) {
   if (focused !== undefined) /** @type {any} */ (place.querySelector(`[data-start="${focused}"]`) ?? place).focus();
 }
 
+/** Parts that take the focus: all but blanks between two marks. */
+const STOPS = "[data-keys]:not(.blank)";
+
 /** Make the first of the parts of a group the one that Tab comes to. @param {Element} group */
 export function rove(group) {
-  group.querySelectorAll("[data-keys]").forEach((node, number) => node.setAttribute("tabindex", number ? "-1" : "0"));
+  group.querySelectorAll(STOPS).forEach((node, number) => node.setAttribute("tabindex", number ? "-1" : "0"));
 }
 
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity };
@@ -72,7 +77,7 @@ export function connect(root, report, reveal) {
     const inside = report.contains(from);
     if (!inside) reveal();
     const wanted = new Set(keys(from));
-    const other = /** @type {HTMLElement[]} */ ([...root.querySelectorAll("[data-keys]")]).find(
+    const other = /** @type {HTMLElement[]} */ ([...root.querySelectorAll(STOPS)]).find(
       (node) => report.contains(node) !== inside && keys(node).some((key) => wanted.has(key)));
     if (!other) return;
     for (let fold = other.closest("details"); fold; fold = fold.parentElement?.closest("details") ?? null) fold.open = true;
@@ -97,7 +102,7 @@ export function connect(root, report, reveal) {
 function step(from, by) {
   const group = from.closest("[data-rove]");
   if (!group) return;
-  const all = /** @type {HTMLElement[]} */ ([...group.querySelectorAll("[data-keys]")]).filter((node) => node.offsetParent);
+  const all = /** @type {HTMLElement[]} */ ([...group.querySelectorAll(STOPS)]).filter((node) => node.offsetParent);
   const to = all[Math.max(0, Math.min(all.length - 1, all.indexOf(from) + by))];
   all.forEach((node) => node.setAttribute("tabindex", node === to ? "0" : "-1"));
   to.focus();

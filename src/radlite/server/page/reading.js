@@ -15,6 +15,11 @@ import { connect, mark } from "./marks.js";
 
 const LARGEST = 4 << 20;
 const PAUSE = 500;
+const KEPT = {
+  text: "The server keeps it with the report and the note.",
+  answers: "The server keeps it without the report and the note.",
+  off: "The server keeps no reviews; it only logs that one was made.",
+};
 
 /** @returns {Report} */
 const fresh = (name = "", text = "") => ({ name, text, byHand: false, proposed: "", tasks: [], system: "", systemByHand: false, why: "", question: "", hypothesis: "", asked: null });
@@ -25,6 +30,8 @@ let current = reports[0];
 let tasks = new Map();
 /** @type {{system: string, categories: {code: string}[]}[]} */
 let systems = [];
+/** @type {keyof typeof KEPT} what the server keeps of a review */
+let keep = "text";
 /** @type {{stop: AbortController, report: Report} | null} */
 let running = null;
 let typing = 0;
@@ -74,8 +81,9 @@ export function begin() {
   connect($("reading"), $("marked"), () => edit(false));
 }
 
-/** Offer what the server can do. @param {{tasks: Task[], rads: typeof systems}} known */
-export function offer(known) {
+/** Offer what the server can do. @param {{tasks: Task[], rads: typeof systems}} known @param {keyof typeof KEPT} kept */
+export function offer(known, kept) {
+  keep = kept;
   tasks = new Map(known.tasks.map((task) => [task.name, task]));
   systems = known.rads;
   chips($("tasks"), [...tasks.keys()], title, () => {
@@ -243,8 +251,8 @@ function lack(report) {
 /** Take in an event of the stream. @param {Report} report @param {Asked} asked @param {string} event @param {any} data */
 function hear(report, asked, event, data) {
   if (event === "error") throw new Refusal(0, data.code, data.message);
-  if (event === "queued") asked.said = `Waiting: ${data.place} before this one.`;
-  if (event === "begun") Object.assign(asked, { tasks: data.tasks, said: `Reading: 0 of ${data.tasks.length} answers.` });
+  if (event === "queued") asked.said = data.place ? `Waiting: ${data.place} before this one.` : `Reading: 0 of ${asked.tasks.length} answers.`;
+  if (event === "begun") Object.assign(asked, { tasks: data.tasks, said: "Asked." });
   if (event === "done") Object.assign(asked, { ended: true, fhir: data.fhir ?? null, said: `${asked.answers.size} of ${asked.tasks.length} answers in ${data.seconds.toFixed(1)} s.` });
   if (event === "answer") {
     asked.answers.set(data.task, data);
@@ -340,7 +348,7 @@ function reviewing(asked, answer) {
       const task = /** @type {Task} */ (tasks.get(answer.task));
       const inputs = Object.fromEntries(task.inputs.map((name) => [name, asked.inputs[name]]));
       try {
-        await ask("v1/reviews", { json: { answer_id: answer.id, task: answer.task, action, answer: answer.rendered, corrected: right ? right.value : null, note: note.value.toWellFormed(), inputs } });
+        await get("v1/reviews", { json: { answer_id: answer.id, task: answer.task, action, answer: answer.rendered ?? "", corrected: right ? right.value : null, note: note.value.toWellFormed(), inputs: keep === "text" ? inputs : null } });
         said.textContent = { accept: "Accepted.", correct: `Corrected: ${right?.value.split("\n")[0]}`, reject: "Rejected." }[action];
         asked.reviews.set(answer.task, said.textContent ?? "");
         close();
@@ -350,7 +358,7 @@ function reviewing(asked, answer) {
     };
     place.replaceChildren(el("form", { className: "review", onsubmit: send },
       right && el("label", {}, "Right answer", right),
-      el("label", {}, "Note (optional)", note), trouble,
+      el("label", {}, "Note (optional)", note), el("p", { className: "hint" }, KEPT[keep]), trouble,
       el("div", { className: "row" }, el("button", { type: "submit", className: "main" }, { accept: "Accept", correct: "Send the correction", reject: "Reject" }[action]),
         el("button", { type: "button", onclick: close }, "Cancel"))));
     (right ?? note).focus();
