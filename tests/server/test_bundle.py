@@ -337,6 +337,15 @@ def test_what_is_installed_is_whole_and_names_its_own_place(
     assert install(opened, installed).returncode == 0 and state(installed) == before
 
 
+def test_the_service_may_read_what_was_unpacked_for_root_alone(opened: Path, tmp_path: Path) -> None:
+    for path in opened.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    assert install(opened, tmp_path / "opt").returncode == 0
+    for path in (tmp_path / "opt" / "current").resolve().rglob("*"):
+        if not path.is_symlink():
+            assert path.stat().st_mode & 0o077 in (0o055, 0o044), path
+
+
 @pytest.mark.parametrize(
     "name", ["wheels/alpha-1.2-py3-none-any.whl", "models/chest/chest.gguf", "install.sh", "requirements.txt"]
 )

@@ -104,6 +104,7 @@ if [ ! -e "$new/.whole" ]; then
   for file in models.env radlite.service radlite.toml; do
     sed "s|/opt/radlite/|$prefix/|g" "$here/$file" >"$new/$file"
   done
+  chmod -R a+rX,go-w "$new" # however the bundle was unpacked: the service is another user
   [ "$("$new/bin/radlite" --version)" = "$release" ] || fail "What was installed is not RadLite $release."
   echo "Asking the model, to see that this machine can ..."
   for model in "$new"/models/*/*.gguf; do
@@ -127,5 +128,9 @@ for old in "$prefix"/versions/*; do
   esac
 done
 echo "RadLite $release is in $prefix/current, with its unit for systemd, radlite.service."
+case $("$python" -I -c 'import sys; print(sys.base_prefix)') in
+  /home/* | /root/*) echo "Note: the service cannot use a Python in a home directory; for it, give the system's with --python." ;;
+esac
 echo "Checksums: $(hash_of "$here/SHA256SUMS") (SHA256SUMS, as radlite bundle told it)"
 [ -z "$current" ] || [ "$current" = "$version" ] || echo "Before: $prefix/$current. Back to it: sh $prefix/current/install.sh --rollback"
+[ -z "$current" ] || echo "If it runs as a service: systemctl restart radlite"
