@@ -337,6 +337,16 @@ def test_what_is_installed_is_whole_and_names_its_own_place(
     assert install(opened, installed).returncode == 0 and state(installed) == before
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze to hold the unit against")
+def test_systemd_takes_the_unit_and_finds_little_exposed(installed: Path) -> None:
+    unit = installed / "current" / "radlite.service"
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    check = ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", unit]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
 def test_the_service_may_read_what_was_unpacked_for_root_alone(opened: Path, tmp_path: Path) -> None:
     for path in opened.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)

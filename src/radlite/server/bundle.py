@@ -343,7 +343,7 @@ def _licence(said: Message) -> dict[str, Any] | None:
 def _fetch(folder: Path, wanted: str, target: Target) -> None:
     """Put the wheels of `wanted` into `folder`: radlite's own from its checkout, the others from pip's index at the
     versions of this environment."""
-    checkout = Path(radlite.__file__).parents[2]
+    checkout, there = Path(radlite.__file__).parents[2], target.options()
     if (checkout / "pyproject.toml").is_file():
         _pip(
             ["wheel", "--no-deps", "--wheel-dir", str(folder), str(checkout)],
@@ -353,9 +353,10 @@ def _fetch(folder: Path, wanted: str, target: Target) -> None:
     installed = {one.name: one.version for one in importlib.metadata.distributions()}
     pins.write_text("".join(f"{name}=={version}\n" for name, version in sorted(installed.items()) if name != "radlite"))
     try:
-        places = [f"--dest={folder}", f"--find-links={folder}", f"--constraint={pins}"]
+        # For a machine like this one, what has no wheel is built, an engine compiled for this CPU included.
+        how = ["download", "--only-binary=:all:", f"--dest={folder}"] if there else ["wheel", f"--wheel-dir={folder}"]
         _pip(
-            ["download", "--only-binary=:all:", *places, *target.options(), wanted, _PIP],
+            [*how, f"--find-links={folder}", f"--constraint={pins}", *there, wanted, _PIP],
             f"The wheels of {wanted} cannot be had from pip's index; where it lacks one, such as radlite's own, which "
             "pip wheel builds in a checkout, give a folder with all of them to --wheels",
         )
@@ -366,6 +367,7 @@ def _fetch(folder: Path, wanted: str, target: Target) -> None:
 def _pip(arguments: list[str], failure: str, own_settings: bool = True) -> None:
     """Run pip of this environment; `UserError` that begins with `failure` and ends with pip's own words."""
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "NO_COLOR": "1"}
+    environment.setdefault("SOURCE_DATE_EPOCH", str(_TIME))  # so that what is built is the same each time
     if not own_settings:
         environment = {name: value for name, value in environment.items() if not name.startswith("PIP_")}
         environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -382,4 +384,4 @@ def _pip(arguments: list[str], failure: str, own_settings: bool = True) -> None:
     if "No module named pip" in done.stderr:
         raise UserError(f"A bundle needs pip, which {sys.executable} lacks; run {sys.executable} -m ensurepip.")
     said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    raise UserError(f"{failure}: {shown((said or done.stderr.splitlines() or ['no reason given'])[-1]).rstrip('.')}.")
+    raise UserError(f"{failure}: {shown((said or done.stderr.splitlines() or ['no reason given'])[0]).rstrip('.')}.")
