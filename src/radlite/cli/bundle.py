@@ -28,7 +28,7 @@ def bundle(
 ) -> None:
     """Pack radlite with all it needs, models, checksums, a bill of materials and an install script into one archive.
 
-    The machine there needs Python with venv, and nothing else.
+    The machine there needs Linux, Python and libgomp.
     """
     from radlite.server import bundle as bundles
 

@@ -87,6 +87,8 @@ wanted=$(fact python)
 found=$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 [ "$found" = "$wanted" ] || fail "This bundle is for Python $wanted, but $python is $found; name another with --python."
 [ "$(uname -m)" = "$(fact machine)" ] || fail "This bundle is for $(fact machine), but this machine is $(uname -m)."
+"$python" -I -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null ||
+  fail "The system's libgomp.so.1 is missing; install it (Debian and Ubuntu: libgomp1, Red Hat and SUSE: libgomp or libgomp1)."
 
 version=versions/$release-$(hash_of "$here/SHA256SUMS" | cut -c 1-12)
 new=$prefix/$version
