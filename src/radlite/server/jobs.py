@@ -19,7 +19,7 @@ from typing import IO, Any, Final, Literal
 import filelock
 
 from radlite.errors import UserError, shown
-from radlite.files import read_json, write_json
+from radlite.files import read_json, sha256, write_json
 from radlite.routing.router import Router
 from radlite.server.log import Log, now
 from radlite.server.settings import Settings
@@ -243,6 +243,10 @@ class Jobs:
     def _do(self, facts: Facts) -> None:
         """Have a process read the table, and note how far it is."""
         self._put(facts.id, status="running", begun=facts.begun or now(), message="")
+        self._noted(
+            job=facts.id, user=facts.owner, status="running", tasks=facts.tasks,
+            table=sha256(self._folder / facts.id / facts.table),
+        )  # fmt: skip
         self._log.write("job", job=facts.id, status="running")
         folder = self._folder / facts.id
         command = [sys.executable, "-P", "-m", "radlite.server.jobs", str(folder)]
@@ -279,7 +283,9 @@ class Jobs:
                 (folder / facts.table).unlink()
         self._put(facts.id, status=status, ended=now(), message=message)
         self._log.write("job", job=facts.id, status=status)
-        self._noted(job=facts.id, user=facts.owner, status=status)
+        digest = sha256(folder / facts.result) if status == "done" else ""
+        statuses = self._jobs[facts.id].statuses if facts.id in self._jobs else {}
+        self._noted(job=facts.id, user=facts.owner, status=status, result=digest, statuses=statuses)
 
 
 def _told(settings: Settings) -> dict[str, Any]:
@@ -342,7 +348,8 @@ def main(folder: Path) -> int:
 
 
 def _end_with_server() -> None:
-    sys.stdin.read()
+    while os.read(0, 1 << 10):  # not sys.stdin, whose lock a thread that is blocked would hold at the end
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -79,10 +79,13 @@ class Service:
         folder = settings.folder
         self.audit = Audit(folder / "audit", settings.audit_bytes)
         self.reviews = Reviews(folder / "reviews.jsonl", settings.keep_reviews)
-        self.jobs = Jobs(folder / "jobs", settings, log, functools.partial(self.audit.add, "job"))
+        self.jobs = Jobs(folder / "jobs", settings, log, self._note_job)
         self._streams = 0
         self._over = threading.Event()
         self._watch()
+
+    def _note_job(self, **facts: Any) -> None:
+        self.audit.add("job", **facts, models=self.readers.digests, settings=self._digest)
 
     def _watch(self) -> None:
         watch = self.metrics.watch
@@ -228,8 +231,7 @@ class Service:
             )
         except UserError as error:
             raise Refused(422, "invalid", str(error)) from error
-        facts = {"answer": asked.answer_id, "task": asked.task, "action": asked.action, "review": id}
-        self.audit.add("review", request=caller.request, user=caller.user, **facts)
+        self.audit.review(id, asked.answer_id, asked.task, asked.action, caller.user, asked.corrected or "")
         return id
 
     def talk(self, caller: Caller, turns: Sequence[Turn], tokens: int) -> Work:

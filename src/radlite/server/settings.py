@@ -200,7 +200,7 @@ def printed(settings: Settings) -> str:
 def _example(name: str) -> str:
     """What a setting without a value might be."""
     wanted = typing.get_args(Settings.model_fields[name].annotation)
-    return '"PATH"' if Path in wanted else "1"
+    return '"PATH"' if Path in wanted else "4096" if name == "context" else "1"
 
 
 def _toml(value: Any) -> str:

@@ -1,0 +1,277 @@
+"""Whole tables over HTTP: a job survives whatever happens to the server, and is its owner's alone."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import signal
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from radlite.server.audit import verify
+from radlite.serving import tables
+from tests.server.process import Server
+
+KEYS = {"ward": "w" * 40, "study": "s" * 40}
+
+
+def table(rows: int, word: str = "effusion") -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["nr", "report", "question"])
+    for number in range(rows):
+        writer.writerow(
+            [number, f"Chest radiograph. Findings: small {word} number {number}. The heart is normal.", "Where?"]
+        )
+    return out.getvalue().encode()
+
+
+def post(server: Server, content: bytes, name: str = "reports.csv", **fields: Any) -> httpx.Response:
+    data = {"tasks": "m_staging", **fields}
+    return server.client.post("/v1/batch", files={"file": (name, content)}, data=data)
+
+
+def ended(server: Server, id: str) -> dict[str, Any]:
+    for _ in range(2400):
+        job: dict[str, Any] = server.client.get(f"/v1/batch/{id}").json()
+        if job["status"] not in ("waiting", "running"):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(job)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    keys = folder / "keys"
+    keys.write_text("".join(f"{name}:{key}\n" for name, key in KEYS.items()))
+    with Server(folder, "--keys", keys, "upload_rows=60", "upload_bytes=300000", "jobs=8") as own:
+        own.client.headers["Authorization"] = f"Bearer {KEYS['ward']}"
+        yield own
+
+
+def other(server: Server) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {KEYS['study']}"}
+    return httpx.Client(base_url=server.url, timeout=60, trust_env=False, headers=headers)
+
+
+def test_a_table_is_read_and_comes_back_in_its_order(server: Server) -> None:
+    answer = post(
+        server,
+        table(6),
+        "C:\\folder\\my reports.csv",
+        tasks="m_staging, radiology_qa",
+        question="question",
+        id="nr",
+        format="jsonl",
+    )
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/batch/{job['id']}"
+    assert (job["name"], job["status"]) == ("my reports.csv", "waiting")
+    done = ended(server, job["id"])
+    assert (done["status"], done["rows"], done["total"], sum(done["statuses"].values())) == ("done", 6, 6, 12)
+    given = server.client.get(f"/v1/batch/{job['id']}/result")
+    rows = [json.loads(line) for line in given.text.splitlines()]
+    assert [(row["nr"], row["task"]) for row in rows] == [
+        (str(nr), task) for nr in range(6) for task in ("m_staging", "radiology_qa")
+    ]
+    assert "my reports-answers.jsonl" in given.headers["content-disposition"].replace("%20", " ")
+    folder = server.state / "jobs" / job["id"]
+    assert not (folder / "table.csv").exists()  # the reports are kept no longer than needed
+    assert server.client.delete(f"/v1/batch/{job['id']}").status_code == 200
+    assert not folder.exists()
+    assert server.client.get(f"/v1/batch/{job['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(("format", "name"), [("csv", "a.jsonl"), ("xlsx", "a.csv.gz"), ("parquet", "a.csv")])
+def test_every_format_goes_in_and_out(server: Server, tmp_path: Path, format: str, name: str) -> None:
+    pytest.importorskip("openpyxl")
+    content = table(2)
+    if name.endswith(".jsonl"):
+        content = b"".join(json.dumps(row).encode() + b"\n" for row in csv.DictReader(io.StringIO(content.decode())))
+    elif name.endswith(".gz"):
+        content = gzip.compress(content)
+    id = post(server, content, name, format=format, keep="nr", wide="true").json()["id"]
+    assert ended(server, id)["status"] == "done"
+    given = server.client.get(f"/v1/batch/{id}/result")
+    (path := tmp_path / f"result.{format}").write_bytes(given.content)
+    assert [row.values["nr"] for row in tables.read(path, ["nr", "m_staging"])] == ["0", "1"]
+    server.client.delete(f"/v1/batch/{id}")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "fields", "words"),
+    [
+        (table(61), "a.csv", {}, "61 rows"),
+        (table(2), "a.csv", {"column": "text"}, "no column"),
+        (b"", "a.csv", {}, "table.csv"),
+        (b"PK\x03\x04 no workbook", "a.xlsx", {}, "damaged"),
+        (b"\x1f\x8b broken", "a.csv.gz", {}, "damaged"),
+        (table(2), "a.parquet", {}, "text"),
+        (table(2), "a.csv", {"keep": "report"}, "report"),
+    ],
+)
+def test_a_table_that_cannot_be_read_fails_in_one_sentence_without_paths(
+    server: Server, content: bytes, name: str, fields: dict[str, str], words: str
+) -> None:
+    id = post(server, content, name, **fields).json()["id"]
+    job = ended(server, id)
+    assert job["status"] == "failed"
+    assert job["message"] and str(server.state) not in job["message"] and "Traceback" not in job["message"]
+    assert server.client.get(f"/v1/batch/{id}/result").status_code == 404
+    server.client.delete(f"/v1/batch/{id}")
+
+
+def test_a_workbook_that_would_fill_the_memory_is_refused(server: Server) -> None:
+    pytest.importorskip("openpyxl")
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("xl/workbook.xml", "<workbook/>")
+        packed.writestr("xl/sharedStrings.xml", "<sst>" + "<si><t>a</t></si>" * 3_000_000)
+    assert len(bomb.getvalue()) < 300_000
+    id = post(server, bomb.getvalue(), "a.xlsx").json()["id"]
+    assert ended(server, id)["status"] == "failed"
+    server.client.delete(f"/v1/batch/{id}")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "status"),
+    [
+        ("a.exe", {}, 415),
+        ("a", {}, 415),
+        ("a.parquet.gz", {}, 415),
+        ("a.csv", {"tasks": ""}, 422),
+        ("a.csv", {"tasks": "canary"}, 422),
+        ("a.csv", {"tasks": "radiology_qa"}, 422),
+        ("a.csv", {"wide": "canary"}, 422),
+        ("a.csv", {"format": "canary"}, 422),
+        ("a.csv", {"canary": "x"}, 422),
+        ("a.csv", {"tasks": "x" * 5000}, 400),
+    ],
+)
+def test_a_wrong_form_is_refused_at_once(server: Server, name: str, fields: dict[str, str], status: int) -> None:
+    answer = post(server, table(1), name, **fields)
+    assert answer.status_code == status
+    assert "canary" not in answer.text
+
+
+def test_what_is_no_form_with_a_file_is_refused(server: Server) -> None:
+    assert server.client.post("/v1/batch", json={}).status_code == 415
+    assert server.client.post("/v1/batch", data={"tasks": "all"}).status_code == 415
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    for body in (
+        b"",
+        b"--x\r\n",
+        b"--x--\r\n",
+        b"\0" * 100,
+        b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nreport\r\n--x--\r\n',
+    ):
+        assert server.client.post("/v1/batch", content=body, headers=headers).status_code in (400, 422)
+    no_boundary = {"Content-Type": "multipart/form-data"}
+    assert server.client.post("/v1/batch", content=b"x", headers=no_boundary).status_code in (400, 422)
+    two = [("file", ("a.csv", table(1))), ("file", ("b.csv", table(1)))]
+    assert server.client.post("/v1/batch", files=two, data={"tasks": "all"}).status_code == 400
+    assert post(server, table(5000)).status_code == 413
+
+
+def test_a_job_is_its_owners_alone(server: Server) -> None:
+    id = post(server, table(1)).json()["id"]
+    with other(server) as stranger:
+        assert stranger.get("/v1/batch").json() == {"jobs": []}
+        for answer in (
+            stranger.get(f"/v1/batch/{id}"),
+            stranger.get(f"/v1/batch/{id}/result"),
+            stranger.delete(f"/v1/batch/{id}"),
+        ):
+            assert answer.status_code == 404
+    assert ended(server, id)["status"] == "done"
+    server.client.delete(f"/v1/batch/{id}")
+
+
+def test_a_job_that_is_removed_ends_at_once_and_leaves_nothing(server: Server) -> None:
+    long = post(server, table(60), tasks="radiology_ner,impression_generation,abnormality_detection").json()["id"]
+    waiting = post(server, table(2)).json()["id"]
+    while server.client.get(f"/v1/batch/{long}").json()["status"] != "running":
+        time.sleep(0.02)
+    assert server.client.delete(f"/v1/batch/{long}").json()["status"] == "cancelled"
+    assert ended(server, waiting)["status"] == "done"  # the next one begins
+    assert not (server.state / "jobs" / long).exists()
+    server.client.delete(f"/v1/batch/{waiting}")
+    jobs = [
+        one for one in psutil.Process(server.process.pid).children() if "radlite.server.jobs" in " ".join(one.cmdline())
+    ]
+    assert jobs == []
+
+
+def test_more_jobs_than_may_be_kept_are_refused(server: Server) -> None:
+    ids = [post(server, table(1)).json()["id"] for _ in range(8)]
+    answer = post(server, table(1))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "jobs")
+    assert int(answer.headers["retry-after"]) > 0
+    assert [one["id"] for one in server.client.get("/v1/batch").json()["jobs"]] == ids[::-1]
+    for id in ids:
+        server.client.delete(f"/v1/batch/{id}")
+    assert server.client.get("/v1/batch").json() == {"jobs": []}
+
+
+def test_neither_log_nor_audit_hold_any_text(server: Server) -> None:
+    assert verify(server.state / "audit").sound
+    audit = "".join(path.read_text() for path in (server.state / "audit").glob("*.jsonl"))
+    assert '"kind":"job"' in audit
+    for word in ("effusion", "canary"):
+        assert word not in server.log and word not in audit
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_goes_on_after_the_server_was_ended(tmp_path: Path, number: int) -> None:
+    with Server(tmp_path) as first:
+        id = post(first, table(40), tasks="m_staging,abnormality_detection", id="nr", format="jsonl").json()["id"]
+        while first.client.get(f"/v1/batch/{id}").json()["rows"] < 1:
+            time.sleep(0.02)
+        children = psutil.Process(first.process.pid).children(recursive=True)
+        assert first.stop(number) == (0 if number == signal.SIGTERM else -number)
+        psutil.wait_procs(children, 30)
+        assert [one for one in children if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    with Server(tmp_path) as second:
+        begun = second.client.get(f"/v1/batch/{id}").json()
+        assert begun["status"] in ("waiting", "running")
+        assert begun["rows"] >= 1
+        assert ended(second, id)["status"] == "done"
+        rows = [json.loads(line) for line in second.client.get(f"/v1/batch/{id}/result").text.splitlines()]
+        assert [row["nr"] for row in rows] == [str(nr) for nr in range(40) for _ in range(2)]
+
+
+def test_a_job_whose_process_is_killed_has_failed_and_says_so(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        id = post(server, table(80), tasks="abnormality_detection").json()["id"]
+        while server.client.get(f"/v1/batch/{id}").json()["total"] is None:
+            time.sleep(0.02)
+        children = psutil.Process(server.process.pid).children()
+        job = next(one for one in children if "radlite.server.jobs" in " ".join(one.cmdline()))
+        os.kill(job.pid, signal.SIGKILL)
+        assert ended(server, id)["status"] == "failed"
+        assert ended(server, post(server, table(1)).json()["id"])["status"] == "done"
+
+
+def test_jobs_that_ended_long_ago_are_removed(tmp_path: Path) -> None:
+    with Server(tmp_path) as first:
+        id = post(first, table(1)).json()["id"]
+        ended(first, id)
+    long_ago = time.time() - 100 * 3600
+    os.utime(tmp_path / "state" / "jobs" / id / "job.json", (long_ago, long_ago))
+    (tmp_path / "state" / "jobs" / ("0" * 32)).mkdir()  # one that was never whole
+    with Server(tmp_path) as second:
+        for _ in range(100):
+            if not list((tmp_path / "state" / "jobs").iterdir()):
+                break
+            time.sleep(0.05)
+        assert second.client.get("/v1/batch").json() == {"jobs": []}
