@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 import shutil
@@ -349,6 +350,18 @@ def test_a_table_goes_up_and_its_answers_come_down(opened: Open, tmp_path: Path)
     page.locator("#jobs-said", has_text="no jobs").wait_for()
 
 
+def test_a_button_of_a_job_keeps_the_focus_while_the_job_goes_on(opened: Open) -> None:
+    page = opened()
+    job = {"id": "0" * 32, "name": "reports.csv", "status": "running", "total": 100_000, "statuses": {},
+           "created": "2026-01-01T00:00:00Z", "begun": None, "ended": None, "message": ""}  # fmt: skip
+    rows = itertools.count(1)
+    page.route("**/v1/batch", lambda route: route.fulfill(json={"jobs": [{**job, "rows": next(rows)}]}))
+    tab(page, "Batch")
+    page.get_by_role("button", name="Cancel").focus()
+    page.get_by_text("3 of 100,000 rows").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Cancel"
+
+
 def test_the_models_tab_tells_of_file_and_card(opened: Open, server: Server) -> None:
     page = opened()
     tab(page, "Models")
@@ -515,6 +528,16 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(opened: Open, tmp_path: Path
             page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])") == '[{},{},""]'
         )
         assert KEY not in page.content()
+
+
+def test_a_page_that_is_open_goes_on_once_the_model_is_there_again(opened: Open) -> None:
+    page = opened()
+    page.route("**/ready", lambda route: route.fulfill(status=503, json={"ready": False, "models": []}))
+    page.reload()
+    page.get_by_text("The model is being loaded").wait_for()
+    page.unroute("**/ready")
+    page.get_by_text("Ready: demonstration").wait_for()
+    assert page.locator("#tasks input").count() == len(TASKS)
 
 
 def test_a_server_that_is_gone_is_told(opened: Open) -> None:

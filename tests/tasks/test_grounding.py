@@ -88,6 +88,7 @@ def test_an_abnormality_is_shown_where_it_is_and_one_that_is_denied_is_flagged()
     text = "\n".join(f"- {name}: {states.get(name, 'not mentioned')}" for name in CLASSES)
     found = held("abnormality_detection", text)
     assert any("effusion" in quote for quote in quotes(found))
+    assert found.answer.places == {"Pleural Effusion": found.evidence}
     assert found.warnings == ("Pneumothorax is called positive, where the report seems to deny it",)
 
 

@@ -87,7 +87,8 @@ def ground(answer: Abnormalities, inputs: Mapping[str, str]) -> Grounded:
     named: dict[str, list[Any]] = {}
     for finding in findings(report):
         named.setdefault(finding.name, []).append(finding)
-    places, warnings = {}, []
+    places: dict[str, tuple[Evidence, ...]] = {}
+    warnings = []
     for name in (name for name in CLASSES if answer.states[name] == "positive" and name != "No Finding"):
         if name not in named:
             continue

@@ -1,5 +1,5 @@
 /** The page: its tabs, its colours, and whether the server is ready. */
-import { get } from "./api.js";
+import { get, Refusal } from "./api.js";
 import * as batch from "./batch.js";
 import { $ } from "./dom.js";
 import * as models from "./models.js";
@@ -7,7 +7,7 @@ import * as reading from "./reading.js";
 
 const tabs = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[role=tab]")]);
 const OPENED = { batch: batch.watch, models: models.models, reviews: models.reviews };
-const AGAIN = 3000;
+const [AGAIN, RARELY] = [3000, 30_000];
 
 /** @param {HTMLElement} tab */
 function open(tab) {
@@ -43,27 +43,34 @@ window.addEventListener("beforeunload", (event) => {
   if (reading.unsaved()) event.preventDefault();
 });
 
-/** Ask until the server is ready, then offer what it can do. */
-async function start() {
+/** Ask again and again whether the server is ready; whenever it has become so, offer what it can do. */
+async function watch(up = false) {
+  let ready = false;
   try {
-    const { ready } = await (await fetch("ready", { cache: "no-store" })).json();
-    if (ready) {
-      const [known, { keep }] = [await get("v1/tasks"), await get("v1/reviews")];
-      reading.offer(known, keep);
-      batch.offer(known.tasks);
-      const { loaded } = await get("v1/models");
-      $("server").textContent = `Ready: ${loaded.map((/** @type {any} */ one) => one.name).join(", ")}`;
-      $("unfit").hidden = !loaded.some((/** @type {any} */ one) => one.name === "demonstration");
+    ({ ready } = await (await fetch("ready", { cache: "no-store" })).json());
+    if (ready && !up) await offer();
+    if (!ready) $("server").textContent = "The model is being loaded, or the server is being stopped …";
+  } catch (error) {
+    ready = false;
+    $("server").textContent = error instanceof Refusal ? error.message : "The server does not answer.";
+    if (error instanceof Refusal && error.status === 401) {
+      $("server").textContent = "No key was given: load the page again to give one.";
       return;
     }
-    $("server").textContent = "The model is being loaded …";
-  } catch (error) {
-    $("server").textContent = error instanceof TypeError ? "The server does not answer." : /** @type {Error} */ (error).message;
   }
-  setTimeout(start, AGAIN);
+  setTimeout(watch, ready ? RARELY : AGAIN, ready);
+}
+
+async function offer() {
+  const [known, { keep }, { loaded }] = [await get("v1/tasks"), await get("v1/reviews"), await get("v1/models")];
+  reading.offer(known, keep);
+  batch.offer(known.tasks);
+  const names = loaded.map((/** @type {{name: string}} */ one) => one.name);
+  $("server").textContent = `Ready: ${names.join(", ")}`;
+  $("unfit").hidden = !names.includes("demonstration");
 }
 
 reading.begin();
 batch.begin();
 models.begin();
-start();
+watch();

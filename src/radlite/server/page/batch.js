@@ -41,8 +41,8 @@ async function columns() {
   $("columns").replaceChildren(...names.map((name) => el("option", { value: name })));
   chips($("keep"), names, (name) => name);
   $("keep-field").hidden = !names.length;
-  const report = names.find((name) => /^(report|text|report_?text|findings)$/i.test(name));
-  if (names.length) $("order").elements.column.value = report ?? names[0];
+  const likely = [/^report$/i, /report/i, /text|findings/i].flatMap((pattern) => names.filter((name) => pattern.test(name)));
+  if (names.length) $("order").elements.column.value = likely[0] ?? names[0];
 }
 
 /** The cells of the first record of a CSV text. @param {string} text */
@@ -96,12 +96,17 @@ function draw() {
   const under = jobs.filter(live).length;
   const said = jobs.length ? `${shown.length} of ${jobs.length} jobs shown, ${under} under way.` : "There are no jobs.";
   if ($("jobs-said").textContent !== said) $("jobs-said").textContent = said;
+  const held = document.activeElement;
+  const place = /** @type {HTMLElement | null | undefined} */ (held?.closest("[data-job]"))?.dataset.job;
   const known = new Map([...$("jobs").children].map((node) => [node.dataset.job, node]));
   $("jobs").replaceChildren(...shown.map((job) => {
     const node = known.get(job.id);
     const facts = JSON.stringify(job);
     return node?.dataset.facts === facts ? node : row(job, facts);
   }));
+  // A node that is put in again, or anew, has lost the focus.
+  const buttons = [...$("jobs").querySelectorAll("button")].filter((button) => button.closest("[data-job]").dataset.job === place);
+  (buttons.find((button) => button.textContent === held?.textContent) ?? buttons[0])?.focus();
 }
 
 /** @param {Job} job @param {string} facts */

@@ -162,7 +162,7 @@ function changes(answer, placing) {
 /** @param {Answer} answer @param {Placing} placing */
 function impression(answer, placing) {
   return [el("ol", { className: "lines", "data-rove": "" }, ...answer.answer.lines.map((/** @type {any} */ line) => el("li", {}, part(placing, line.sources, line.text)))),
-    el("p", { className: "hint" }, "A line that rests on sentences of the report is underlined.")];
+    el("p", { className: "hint" }, "Lines that rest on sentences of the report are underlined.")];
 }
 
 /** @param {Answer} answer @param {Placing} placing */

@@ -117,6 +117,8 @@ function edit(editing) {
   $("text").hidden = $("text-hint").hidden = $("unedit").hidden = marked;
   $("marked").hidden = $("marked-hint").hidden = $("edit").hidden = !marked;
   $("text-label").htmlFor = marked ? "" : "text";
+  // Beside answers there is room for the report only.
+  $("what").open = !marked;
   showMarks();
   if (editing && held) $("text").focus();
 }
@@ -139,6 +141,7 @@ function showTasks() {
   $("system-field").hidden = !wanted.has("rads_assignment");
   $("question-field").hidden = !inputs.has("question");
   $("hypothesis-field").hidden = !inputs.has("hypothesis");
+  $("chosen").textContent = current.tasks.map(title).join(", ") || "nothing yet";
   $("propose").hidden = !current.byHand && !current.systemByHand;
   $("why").textContent = current.byHand ? "Chosen by hand." : current.why || "Tasks that fit are proposed once there is a report.";
 }
@@ -207,6 +210,7 @@ async function read() {
   const lacking = lack(report);
   if (lacking) {
     tell($("trouble"), lacking);
+    $("what").open = true;
     return;
   }
   running = { stop: new AbortController(), report };
@@ -309,7 +313,8 @@ function showCard(asked, name) {
   }
   /** @type {import("./marks.js").Span[]} */
   const spans = [];
-  slot.replaceChildren(head, body(answer, { key: name, spans, report: asked.text }), reviewing(asked, answer));
+  const given = /** @type {const} */ (["question", "hypothesis"]).filter((input) => tasks.get(name)?.inputs.includes(input));
+  slot.replaceChildren(head, ...given.map((input) => el("p", { className: "hint" }, `${title(input)}: ${asked.inputs[input]}`)), body(answer, { key: name, spans, report: asked.text }), reviewing(asked, answer));
   asked.spans.set(name, spans);
   $("copies").hidden = false;
 }
@@ -374,7 +379,8 @@ function reviewing(asked, answer) {
 function correction(answer) {
   const labels = tasks.get(answer.task)?.labels ?? [];
   const given = answer.rendered ?? "";
-  if (!labels.length) return el("textarea", { rows: Math.min(16, Math.max(3, given.split("\n").length)), value: given, required: true, spellcheck: false });
+  const rows = given.split("\n").reduce((sum, line) => sum + Math.ceil((line.length + 1) / 40), 0);
+  if (!labels.length) return el("textarea", { rows: Math.min(16, Math.max(3, rows)), value: given, selectionEnd: 0, required: true, spellcheck: false });
   const option = (/** @type {string} */ label) => el("option", { selected: label === (answer.answer?.category ?? answer.answer?.label) }, label);
   if (answer.task !== "rads_assignment") return el("select", {}, ...labels.map(option));
   const of = new Map(systems.flatMap(({ system, categories }) => categories.map(({ code }) => [code, system])));
