@@ -451,6 +451,25 @@ def test_a_key_that_others_may_read_or_that_is_none_is_refused(copy: Path) -> No
         Audit(copy)
 
 
+def test_a_new_key_for_an_old_log_is_noted(copy: Path) -> None:
+    copy.with_name(KEY).unlink()
+    wrote(copy, 1)
+    assert kinds(copy)[-2:] == ["key", "answer"] and verify(copy).sound
+    assert entries(copy)[-2]["facts"]["key"] != entries(copy)[0]["facts"]["key"]
+
+
+def test_where_no_new_file_can_be_begun_nothing_is_answered(tmp_path: Path) -> None:
+    with Audit(tmp_path / "audit", rotate_bytes=700) as log:
+        log.add("answer")
+        (tmp_path / "audit" / "audit-000002.jsonl").mkdir()
+        with pytest.raises(UserError, match="Nothing is answered without its entry"):
+            for _ in range(3):
+                log.add("answer")
+        (tmp_path / "audit" / "audit-000002.jsonl").rmdir()
+        log.add("answer")
+    assert verify(tmp_path / "audit").sound and verify(tmp_path / "audit").files == 2
+
+
 def test_an_answer_is_logged_without_any_text(tmp_path: Path) -> None:
     reading = Reading(
         "radiology_qa", "ok", None, "a carcinoma", model="m", wording="w", warnings=("x",), seconds=1.23456

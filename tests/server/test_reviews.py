@@ -220,6 +220,13 @@ def test_inputs_that_the_task_does_not_have_are_left_out(reviews: Reviews) -> No
     assert "Example" not in (reviews._path).read_text()
 
 
+def test_a_report_may_stand_for_the_premise(reviews: Reviews) -> None:
+    inputs = {"report": REPORT, "question": "", "hypothesis": "There is a mass."}
+    reviews.add(IDS[0], "radiology_nli", "accept", answer="entailment", inputs=inputs)
+    (row,) = exported(reviews)
+    assert (row["premise"], row["hypothesis"], row["report"]) == (REPORT, "There is a mass.", "")
+
+
 def test_the_last_line_that_a_crash_cut_short_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "reviews.jsonl"
     with Reviews(path) as reviews:

@@ -74,9 +74,10 @@ class Audit:
                 folder.mkdir(mode=0o700, exist_ok=True)
             held.enter_context(exclusive(folder))
             with told(folder):
+                new = not folder.with_name(KEY).exists()
                 self._key = _key(folder, make=True)
                 self._end = Head(0, BEGIN)
-                self._open(held)
+                self._open(held, new)
             self._held = held.pop_all()
         self._keeper = threading.Thread(target=self._keep_safe, name="audit", daemon=True)
         self._keeper.start()
@@ -161,9 +162,7 @@ class Audit:
                     self._put_head(self._end._replace(synced=max(upto, self._end.synced)))
                     os.fsync(self._head.fileno())
             except OSError as error:
-                # What an fsync has failed to write may be gone from memory too: a second one proves nothing.
-                self._failed = f"{error.strerror}; start again when the disk is sound"
-                raise self._unwritable(self._failed) from error
+                raise self._broken(error) from error
             finally:
                 os.close(handle)
 
@@ -194,10 +193,16 @@ class Audit:
         if self._failed:
             raise self._unwritable(self._failed)
 
+    def _broken(self, error: OSError) -> UserError:
+        """Take no more entries: what an fsync has failed to write may be gone from memory too, a second one proves
+        nothing."""
+        self._failed = f"{error.strerror}; start again when the disk is sound"
+        return self._unwritable(self._failed)
+
     def _unwritable(self, why: str | None) -> UserError:
         return UserError(f"Cannot write the audit log {self._folder}: {why}. Nothing is answered without its entry.")
 
-    def _open(self, held: contextlib.ExitStack) -> None:
+    def _open(self, held: contextlib.ExitStack, new_key: bool) -> None:
         files, head = _files(self._folder), _head(self._folder)
         if _unbegun(self._folder, files):
             self._head = _opened(self._folder / HEAD, append=False)
@@ -224,6 +229,8 @@ class Audit:
             self._write("torn", {"bytes": end.dropped})
         if head.entries > end.number:
             self._write("lost", {"from": end.number + 1, "to": head.entries, "hash": head.hash})
+        if new_key:
+            self._write("key", {"key": _fingerprint(self._key)})
 
     def _next_file(self) -> None:
         """Go on in a new file, whose first entry names the one before it."""
@@ -234,6 +241,9 @@ class Audit:
         try:
             os.fsync(before.fileno())
             self._put_head(self._end._replace(synced=self._end.entries))
+        except OSError as error:
+            raise self._broken(error) from error
+        try:
             self._file, self._size = _opened(path, new=True), 0
         except OSError as error:
             raise self._unwritable(error.strerror) from error
@@ -281,7 +291,7 @@ class Audit:
             self._file.truncate(self._size)
             self._put_head(self._end)
         except OSError as error:
-            self._failed = f"{error.strerror}; start again when the disk is sound"
+            self._broken(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,8 @@ class Reviews:
         """Keep a review and return its id, 32 hex digits.
 
         `answer` is what was shown, `corrected` what it should have been, both as `Task.render` writes them; `inputs`
-        are those of the task. Raises `UserError` for an unknown task or action, an answer that the task cannot read,
-        a text that is too long, or if the file cannot be written.
+        are those of the task; a `report` may stand for the premise. Raises `UserError` for an unknown task or action,
+        an answer that the task cannot read, a text that is too long, or if the file cannot be written.
         """
         if action not in get_args(Action):
             raise UserError(f"action is none of {', '.join(get_args(Action))}; give one of them.")
@@ -90,7 +90,8 @@ class Reviews:
             raise UserError("answer_id is no id of an answer; give the id that came with it.")
         if len(note) > MAX_NOTE:
             raise UserError(f"The note has more than {MAX_NOTE:,} characters; shorten it.")
-        texts = {name: _clean(text) for name, text in (inputs or {}).items() if name in named(task).inputs}
+        given = {"premise": (inputs or {}).get("report", ""), **(inputs or {})}
+        texts = {name: _clean(given[name]) for name in named(task).inputs if given.get(name)}
         if sum(map(len, texts.values())) > MAX_TEXT_BYTES // 2:
             raise UserError("The texts are too long for a review; leave inputs out.")
         review = {
