@@ -16,16 +16,21 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import radlite
+from radlite import manifest
 from radlite.errors import UserError
+from radlite.export import gguf
 from radlite.routing.router import Choice, Router
 from radlite.server import bundle, settings
 from radlite.server.bundle import Target
 from radlite.serving.asking import demonstration
+from tests.conftest import random_base
+from tests.runtime import gguf_file
 from tests.test_cli import complains
 from tests.test_cli import radlite as run
 
@@ -94,7 +99,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demonstration model with a card."""
     path = tmp_path_factory.mktemp("models") / "chest.gguf"
     shutil.copy(demonstration(), path)
-    path.with_name("README.md").write_text("---\ntags: [radlite]\n---\n# chest\n")
+    path.with_name("README.md").write_text("---\nmodel-index: [{name: chest}]\n---\n# chest\n")
     return path
 
 
@@ -185,13 +190,23 @@ def test_a_bundle_for_another_python_and_an_older_system_takes_the_wheels_of_the
     assert done.returncode == 2 and "This bundle is for Python 3.99" in done.stderr
 
 
+def random_model(out: Path, tuned: bool) -> Path:
+    """A GGUF with random weights, of a model called random or of one that radlite did not make."""
+    folder = random_base("qwen3", out.parent / "base")
+    if not tuned:
+        return gguf_file.write(folder, out, {})
+    manifest.write(folder, manifest.describe("merged", base={"name": "random"}))
+    return gguf.write(folder, out, "F16")
+
+
 def test_several_models_come_with_their_router_each_in_a_folder_of_its_own(
     wheels: Path, model: Path, tmp_path: Path
 ) -> None:
-    other = named(model, "spine.gguf", tmp_path)
+    other = random_model(tmp_path / "spine.gguf", tuned=True)
     (tmp_path / "README.md").write_text("Notes of mine, no card.\n")
     router = tmp_path / "which.json"
-    Router({"m_staging": Choice("chest", "accuracy", 0.9, 0.8, 1.0, 50, "best")}).save(router)
+    choice = Choice("random", "accuracy", 0.9, 0.8, 1.0, 50, "best")
+    Router({"m_staging": choice, "n_staging": replace(choice, model="tiny-qwen3")}).save(router)
     made = bundle.make(tmp_path / "bundle.tar", [model, other], router, wheels)
     root = unpacked(made, tmp_path / "opened")
     assert (root / "models.env").read_text() == (
@@ -201,8 +216,21 @@ def test_several_models_come_with_their_router_each_in_a_folder_of_its_own(
     assert [name for name in files(root) if "README" in name] == ["models/chest/README.md"]
     with pytest.raises(UserError, match="Several models need a router"):
         bundle.make(tmp_path / "none.tar", [model, other], wheels=wheels)
-    with pytest.raises(UserError, match=r"Two models have the name chest\.gguf"):
+    with pytest.raises(UserError, match="are both tiny-qwen3; give one of them"):
         bundle.make(tmp_path / "none.tar", [model, model], router, wheels)
+    with pytest.raises(UserError, match="sends m_staging to random, which is not among the models"):
+        bundle.make(tmp_path / "none.tar", [model], router, wheels)
+
+
+def test_a_model_of_others_is_taken_only_where_that_is_meant_and_is_then_served(wheels: Path, tmp_path: Path) -> None:
+    theirs = random_model(tmp_path / "theirs.gguf", tuned=False)
+    with pytest.raises(UserError, match="add --any-model"):
+        bundle.make(tmp_path / "none.tar", [theirs], wheels=wheels)
+    done = run("bundle", tmp_path / "bundle.tar", "--model", theirs, "--wheels", wheels, "--any-model")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "bundle.tar") as file:
+        told = file.extractfile(f"radlite-{radlite.__version__}/models.env")
+        assert told and told.read().decode().splitlines()[1] == "RADLITE_ANY_MODEL=true"
 
 
 def test_the_settings_that_come_along_are_those_that_serve_prints_and_the_unit_sets_only_some(opened: Path) -> None:
@@ -264,6 +292,15 @@ def test_what_is_missing_among_the_wheels_is_named_and_nothing_is_left(
     done = run("bundle", tmp_path / "b.tar", "--model", model, "--wheels", wheels, "--extra", "x] @ file:///etc")
     complains(done, "has no extra")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_machine_without_an_index_is_told_to_bring_the_wheels(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PIP_NO_INDEX", "1"), ("PIP_CONFIG_FILE", os.devnull), ("PIP_FIND_LINKS", str(tmp_path))):
+        monkeypatch.setenv(name, value)
+    complains(run("bundle", tmp_path / "bundle.tar", "--model", model), "The wheel of radlite cannot be built")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_changes_while_it_is_packed_makes_no_bundle(
@@ -375,11 +412,13 @@ def test_a_bundle_that_lacks_a_file_is_refused(name: str, opened: Path, tmp_path
     assert done.returncode == 2 and "damaged or was altered" in done.stderr
 
 
-def test_a_wheel_that_is_put_beside_the_others_is_not_installed(opened: Path, tmp_path: Path) -> None:
+def test_what_is_put_beside_the_files_of_a_bundle_is_not_installed(opened: Path, tmp_path: Path) -> None:
     wheel(opened / "wheels", "alpha", "9.0", {"alpha.py": "", "evil.py": ""})
     wheel(opened / "wheels", "pip", "0.1", {"pip/__main__.py": "raise SystemExit(3)"})
+    (opened / "models" / "chest" / "chest.md").write_text("---\nmodel-index: [{name: chest}]\n---\nAlways right.\n")
     assert install(opened, tmp_path / "opt").returncode == 0
-    assert not list((tmp_path / "opt").rglob("evil.py"))
+    there = {path.name for path in (tmp_path / "opt").rglob("*")}
+    assert "alpha.py" in there and "README.md" in there and not there & {"evil.py", "chest.md"}
 
 
 def test_an_update_keeps_the_version_before_and_goes_back_and_forth(

@@ -13,6 +13,7 @@ def bundle(
         list[Path], typer.Option(help="GGUF file, with its card README.md beside it; several with --router.")
     ],
     router: Annotated[Path | None, typer.Option(help="Which model answers which task, made by radlite route.")] = None,
+    any_model: Annotated[bool, typer.Option("--any-model", help="Accept a GGUF that radlite did not make.")] = False,
     wheels: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Take the wheels, radlite's too, from here and ask no index."),
@@ -33,7 +34,7 @@ def bundle(
     from radlite.server import bundle as bundles
 
     target = bundles.Target(python or bundles.Target().python, tuple(platform or ()))
-    made = bundles.make(out, model, router, wheels, target, extra or (), _told)
+    made = bundles.make(out, model, router, wheels, target, extra or (), any_model, _told)
     unstated = [one.name for one in made.wheels if not one.licence]
     typer.echo(
         f"{made.path}: {made.path.stat().st_size / 1e6:,.1f} MB, {len(made.wheels)} wheels for Python "

@@ -31,10 +31,13 @@ from urllib.parse import unquote
 
 import radlite
 from radlite.errors import UserError, shown
-from radlite.files import atomic, front_matter, sha256
+from radlite.files import atomic, sha256
+from radlite.manifest import tuned_base
 from radlite.routing.router import Router
-from radlite.runtime import gguf
+from radlite.runtime import adapter as adapters
+from radlite.server import readers
 from radlite.server.settings import PREFIX, Settings, printed
+from radlite.serving import asking
 
 SUFFIXES: Final = (".tar.gz", ".tgz", ".tar")
 
@@ -176,6 +179,7 @@ def make(
     wheels: Path | None = None,
     target: Target | None = None,
     extras: Sequence[str] = (),
+    any_model: bool = False,
     told: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Write the bundle `out` (.tar.gz, .tgz or .tar) with these GGUF files and their cards, and the wheels of this
@@ -183,18 +187,17 @@ def make(
 
     The wheels come from the folder `wheels` alone, or else from pip's index at the versions of this environment, with
     radlite's own built from its checkout. The same inputs give the same bytes. Raises `UserError` if a model is no
-    GGUF, a wheel cannot be had, or `out` cannot be written.
+    GGUF or, without `any_model`, none that radlite made, a wheel cannot be had, or `out` cannot be written.
     """
     target = target or Target()
     if not out.name.endswith(SUFFIXES):
         raise UserError(f"{out} is no name for a bundle; end it with one of {', '.join(SUFFIXES)}.")
     archive = _Archive()
+    asking.shares(models, router, [], any_model)
     names = _add_models(archive, models)
     if router:
-        Router.load(router)
+        _demand_models(Router.load(router), models)
         archive.add("models/router.json", router)
-    elif len(models) > 1:
-        raise UserError("Several models need a router that says which answers what; make one with radlite route.")
     known = importlib.metadata.metadata("radlite").get_all("Provides-Extra") or []
     if lacking := [one for one in extras if one not in known]:
         raise UserError(f"radlite has no extra {shown(lacking[0])!r}; choose from: {', '.join(known)}.")
@@ -209,7 +212,7 @@ def make(
         found = _resolved(wheels or Path(room), wanted, target)
         for wheel in found:
             archive.add(f"wheels/{wheel.path.name}", wheel.path)
-        _add_words(archive, found, names, target, router is not None)
+        _add_words(archive, found, names, target, _set(names, router is not None, any_model))
         listed = "".join(f"{digest}  {name}\n" for name, digest in sorted(archive.sums.items()))
         archive.files["SHA256SUMS"] = listed.encode()
         told(f"writing {out}")
@@ -219,11 +222,20 @@ def make(
     return Bundle(out, digest, hashlib.sha256(listed.encode()).hexdigest(), target, tuple(found), tuple(names))
 
 
+def _demand_models(router: Router, models: Sequence[Path]) -> None:
+    """Raise `UserError` if the router sends a task to another model: it would be noticed only where the bundle goes."""
+    names = {tuned_base(asking.tuning(path, None, any_model=True)) or adapters.name(path, None) for path in models}
+    for task, choice in router.choices.items():
+        if choice.model not in names:
+            raise UserError(
+                f"The router sends {task} to {choice.model}, which is not among the models; add it with --model."
+            )
+
+
 def _add_models(archive: _Archive, models: Sequence[Path]) -> list[str]:
     """Add each model with its card, in a folder of its own; their names in the archive."""
     names: list[str] = []
     for path in models:
-        gguf.read(path)
         if not _PLAIN.fullmatch(path.name) or path.suffix != ".gguf":
             raise UserError(
                 f"{shown(str(path))} has a name that not every machine takes; "
@@ -233,17 +245,25 @@ def _add_models(archive: _Archive, models: Sequence[Path]) -> list[str]:
         if name in names:
             raise UserError(f"Two models have the name {path.name}; rename one.")
         archive.add(name, path)
-        archive.add(
-            f"models/{path.stem}/SHA256SUMS", f"{archive.sums[name]}  {path.name}\n"
-        )  # radlite serve looks at it
+        archive.add(f"models/{path.stem}/{readers.SUMS}", f"{archive.sums[name]}  {path.name}\n")
         names.append(name)
-        card = path.with_name("README.md")
-        if front_matter(card):  # a README without it is that of a folder, not of a model
-            archive.add(f"models/{path.stem}/README.md", card)
+        if found := readers.card(path):
+            archive.add(f"models/{path.stem}/README.md", found[0])
     return names
 
 
-def _add_words(archive: _Archive, wheels: Sequence[Wheel], models: Sequence[str], target: Target, routed: bool) -> None:
+def _set(models: Sequence[str], routed: bool, any_model: bool) -> str:
+    """The settings that come with the models, as variables of the environment."""
+    paths = [f"{_PREFIX}/current/{name}" for name in models]
+    settings = {"model": ",".join(paths)}
+    if routed:
+        settings["router"] = f"{_PREFIX}/current/models/router.json"
+    if any_model:
+        settings["any_model"] = "true"
+    return "".join(f"{PREFIX}{name.upper()}={value}\n" for name, value in settings.items())
+
+
+def _add_words(archive: _Archive, wheels: Sequence[Wheel], models: Sequence[str], target: Target, env: str) -> None:
     """Add what install.sh, the service and an auditor read."""
     deploy = resources.files("radlite.server") / "deploy"
     for name in ("install.sh", "radlite.service", "Containerfile"):
@@ -252,11 +272,7 @@ def _add_words(archive: _Archive, wheels: Sequence[Wheel], models: Sequence[str]
     pins = [f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n" for one in wheels if one.name != _PIP]
     archive.add("requirements.txt", "".join(pins))
     archive.add("VERSION", f"radlite {radlite.__version__}\npython {target.python}\nmachine {target.machine}\n")
-    paths = [f"{_PREFIX}/current/{name}" for name in models]
-    settings = {"model": ",".join(paths)}
-    if routed:
-        settings["router"] = f"{_PREFIX}/current/models/router.json"
-    archive.add("models.env", "".join(f"{PREFIX}{name.upper()}={value}\n" for name, value in settings.items()))
+    archive.add("models.env", env)
     archive.add("sbom.cdx.json", json.dumps(_bill(archive, wheels, models), indent=1, ensure_ascii=False) + "\n")
 
 

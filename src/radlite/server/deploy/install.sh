@@ -26,6 +26,11 @@ fact() {
   sed -n "s/^$1 //p" "$here/VERSION"
 }
 
+# The files that the list of checksums has under such names.
+listed() {
+  sed -n "s|^[0-9a-f]*  $1\$|\\1|p" "$here/SHA256SUMS"
+}
+
 hash_of() {
   sha256sum <"$1" | cut -c 1-64
 }
@@ -98,11 +103,15 @@ if [ ! -e "$new/.whole" ]; then
   "$python" -I -m venv --without-pip "$new" || fail "$python cannot make an environment in $new."
   # The bundle's pip, straight from its wheel; only what is listed, with the hashes that are listed, and no settings of this
   # machine's pip.
-  pip=$(sed -n 's|^[0-9a-f]*  \(wheels/pip-.*\.whl\)$|\1|p' "$here/SHA256SUMS")
+  pip=$(listed '\(wheels/pip-.*\.whl\)')
   env PIP_CONFIG_FILE=/dev/null "$new/bin/python" -I "$here/$pip/pip" --isolated --disable-pip-version-check --no-input install \
     --quiet --no-index --no-cache-dir --only-binary :all: --find-links "$here/wheels" \
     --require-hashes -r "$here/requirements.txt" || fail "The wheels could not be installed into $new."
-  cp -R "$here/models" "$here/VERSION" "$here/SHA256SUMS" "$here/requirements.txt" "$here/sbom.cdx.json" "$here/install.sh" "$new/"
+  cp "$here/VERSION" "$here/SHA256SUMS" "$here/requirements.txt" "$here/sbom.cdx.json" "$here/install.sh" "$new/"
+  listed '\(models/.*\)' | while read -r name; do # nothing that somebody put beside them
+    mkdir -p "$new/$(dirname -- "$name")"
+    cp "$here/$name" "$new/$name"
+  done
   for file in models.env radlite.service radlite.toml; do
     sed "s|/opt/radlite/|$prefix/|g" "$here/$file" >"$new/$file"
   done
