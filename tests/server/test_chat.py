@@ -147,8 +147,8 @@ def test_what_is_no_text_is_refused(server: Server, messages: Any) -> None:
 
 
 def test_a_front_ends_requests_are_taken(server: Server) -> None:
-    """Open WebUI's: it lists the models, streams, and sends fields of its own (its `chat_id`, `features` and the like
-    stay on its side; what it passes on is below)."""
+    """Open WebUI's (backend/open_webui/routers/openai.py): it lists the models, has chats streamed, titles and tags
+    not, and passes on what its users set, OpenAI's or not."""
     names = [one["id"] for one in server.client.get("/v1/models").json()["data"]]
     body = {
         "stream": True,

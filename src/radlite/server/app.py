@@ -44,7 +44,12 @@ _CODES = {
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": wire.Error, "description": why} for status, why in _CODES.items()
 }
-_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+_EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {name: {"type": "string"} for name in ("event", "data")},
+}
+_STREAM = {"text/event-stream": {"schema": _EVENT}}
 _FHIR = fhir.MEDIA_TYPE
 _FORMATS = {
     "csv": "text/csv; charset=utf-8",

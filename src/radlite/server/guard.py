@@ -306,6 +306,9 @@ class _Exchange:
         )
 
 
+_GOODBYE: Final = 2.0
+"""Seconds that the other side has to close a connection too."""
+
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 
 
@@ -322,7 +325,8 @@ def protocol(settings: Settings) -> type[asyncio.Protocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             # Nothing waits here: else what the kernel does not take would wait unseen, and the client with it.
-            transport.set_write_buffer_limits(high=0)
+            # (Not 0, at which asyncio's TLS holds an empty buffer for a full one.)
+            transport.set_write_buffer_limits(high=1, low=0)
             if len(self.connections) > 2 * settings.connections:
                 transport.abort()
             self._watch()
@@ -355,6 +359,19 @@ def protocol(settings: Settings) -> type[asyncio.Protocol]:
             self._head = None
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.abort()
+
+        def shutdown(self) -> None:
+            super().shutdown()
+            self._hang_up_soon()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._hang_up_soon()
+
+        def _hang_up_soon(self) -> None:
+            """A closed connection is over, also where the other side does not say goodbye, as TLS wants it."""
+            if self.transport.is_closing():
+                self.loop.call_later(_GOODBYE, self.transport.abort)
 
         def pause_writing(self) -> None:
             super().pause_writing()

@@ -82,6 +82,14 @@ class Readers:
         made = {name: str(getattr(self._settings, name)) for name in ("engine", "context", "answer_seconds")}
         return text_hash([made, self.prompts.hash, router])
 
+    def why_not(self, question: Question) -> str:
+        """Why no model answers this; empty if one does."""
+        try:
+            asking.shared_out(self._names, self._router, [(question.task, question.inputs)])
+        except UserError as error:
+            return str(error)
+        return ""
+
     def open(self) -> None:
         """Check the files against their digests, and start a process for each. Raises `UserError`."""
         facts = []

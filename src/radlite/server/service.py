@@ -182,6 +182,10 @@ class Service:
         except UserError as error:
             raise Refused(422, "invalid", str(error)) from error
         questions = tuple(self._question(name, given, asked.system) for name in names)
+        if asked.tasks is None:
+            questions = tuple(one for one in questions if not self.readers.why_not(one))
+        elif why := next(filter(None, map(self.readers.why_not, questions)), ""):
+            raise Refused(422, "unrouted", why)
         return Panel(questions, asked.system, {**given, "premise": ""}, asked.subject)
 
     def _question(self, name: str, given: Mapping[str, str], system: str | None) -> Question:
