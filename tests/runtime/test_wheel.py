@@ -27,6 +27,7 @@ from radlite.tokenizer import Tokenizer
 from radlite.training.base import Shape, new_model, save
 from tests.runtime import gguf_file
 from tests.runtime.answers import answers
+from tests.test_cli import complains
 
 SECRET = "zebra stripes in the left lower lobe"
 LINUX = pytest.mark.skipif(not Path("/proc/self/net").is_dir(), reason="reads the sockets of Linux")
@@ -240,3 +241,25 @@ def test_an_error_in_the_program_does_not_leave_it_hanging(model_file: Path) -> 
     process = run(model_file, "raise SystemExit(3)")
     process.communicate(timeout=60)
     assert process.returncode == 3
+
+
+def test_a_system_without_a_library_that_llama_cpp_needs_is_told(tmp_path: Path) -> None:
+    broken = tmp_path / "xllamacpp"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')")
+    source = str(Path(wheel.__file__).parents[2])
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from radlite.cli import main; main()",
+            "read",
+            "-",
+            "--task=m_staging",
+            "--engine=wheel",
+        ],
+        input=b"CT chest. No metastases.",
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{source}"},
+    )
+    complains(done, "libgomp.so.1: cannot open shared object file", "install it")

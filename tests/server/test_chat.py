@@ -177,6 +177,12 @@ def test_a_front_ends_requests_are_taken(server: Server) -> None:
     assert server.client.post("/v1/chat/completions", json=title).status_code == 200
 
 
+def test_the_document_says_that_a_key_is_needed(server: Server) -> None:
+    document = server.client.get("/v1/openapi.json", headers={"Authorization": ""}).json()
+    assert document["security"] == [{"key": []}]
+    assert document["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
+
+
 def test_no_text_is_in_the_log_and_the_caller_is(server: Server) -> None:
     assert "canary" not in server.log and "effusion" not in server.log
     assert {one["user"] for one in server.events if one["event"] == "request" and one["status"] == 200} >= {"front-end"}

@@ -128,6 +128,7 @@ def test_a_table_that_cannot_be_read_fails_in_one_sentence_without_paths(
     assert job["status"] == "failed"
     assert job["message"] and str(server.state) not in job["message"] and "Traceback" not in job["message"]
     assert server.client.get(f"/v1/batch/{id}/result").status_code == 404
+    assert not list((server.state / "jobs" / id).glob("table*"))
     server.client.delete(f"/v1/batch/{id}")
 
 

@@ -94,6 +94,17 @@ def test_the_state_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert load(None, {"state": "/x"}).folder == Path("/x")
 
 
+def test_an_account_without_a_home_needs_the_state_to_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert Settings(state=tmp_path).folder == tmp_path
+    with pytest.raises(UserError, match="set state"):
+        _ = Settings().folder
+
+
 def test_a_setting_on_the_command_line_is_name_and_value() -> None:
     assert assigned(["a=b=c", "d="]) == {"a": "b=c", "d": ""}
     with pytest.raises(UserError, match="name=value"):

@@ -16,6 +16,7 @@ import radlite
 from radlite.cli.audit import audit
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
+from radlite.cli.bundle import bundle
 from radlite.cli.card import card
 from radlite.cli.common import Adapter, Corpus, Json, print_json
 from radlite.cli.data import data
@@ -277,4 +278,5 @@ app.command()(card)
 app.command()(read)
 app.command()(batch)
 app.command()(bench)
+app.command()(bundle)
 app.command()(serve)

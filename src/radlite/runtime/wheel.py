@@ -11,14 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import xllamacpp
-
 from radlite.chat import Prompt, Renderer
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf, memory
 from radlite.runtime.grammar import Walk, weigh
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids, never
+
+try:
+    import xllamacpp
+except ImportError as error:  # a bare system, such as a slim container, lacks what compilers bring along
+    raise UserError(
+        f"llama.cpp cannot be loaded: {shown(str(error))}; if libgomp is missing, install it (Debian: libgomp1)."
+    ) from error
 
 _LIFT = 100.0
 """Added to the logits of the ids that may follow: above all others, and within the precision of 32 bits."""

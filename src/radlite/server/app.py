@@ -91,6 +91,10 @@ def application(service: Service) -> App:
     _batches(app, service)
     _reviews(app, service)
     _pages(app)
+    if service.settings.keys:
+        document = app.openapi()  # made once, here
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
     return Guard(app, service.settings, service.log, service.metrics.request, service.metrics.refused)
 
 

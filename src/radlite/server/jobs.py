@@ -278,9 +278,9 @@ class Jobs:
             return
         status: Status = "done" if code == 0 else "failed"
         message = wrong.replace(f"{folder}{os.sep}", "") if wrong else "" if code == 0 else "Its process has ended."
-        if status == "done":
-            with contextlib.suppress(OSError):  # the reports themselves are needed no longer
-                (folder / facts.table).unlink()
+        for name in (facts.table, f"{facts.result}.journal"):  # the reports themselves are needed no longer
+            with contextlib.suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
         self._put(facts.id, status=status, ended=now(), message=message)
         self._log.write("job", job=facts.id, status=status)
         digest = sha256(folder / facts.result) if status == "done" else ""

@@ -146,7 +146,7 @@ class Readers:
             "sha256": self.digests[model.name],
             "context_tokens": model.context_tokens,
             "engine": engine.kind(self._settings.engine),
-            "card": _card(over or path),
+            "card": _scores(over or path),
         }
 
 
@@ -164,14 +164,20 @@ def _checked(path: Path) -> str:
 _SCORE = re.compile(r"(\S+), n=(\d+), 95 % interval (-?[\d.]+) to (-?[\d.]+)")
 
 
-def _card(model: Path) -> list[dict[str, Any]] | None:
-    """The scores in the card beside a model, if it is of this model."""
+def card(model: Path) -> tuple[Path, Mapping[str, Any]] | None:
+    """The card beside a model, STEM.md or README.md, if it is of this model, and what its index says of it."""
     for place in (model.with_suffix(".md"), model.with_name("README.md")):
         index = front_matter(place).get("model-index") if place.is_file() else None
         for entry in index if isinstance(index, list) else []:
             if isinstance(entry, dict) and entry.get("name") == model.stem:
-                return [row for one in entry.get("results", []) if (row := _row(one))]
+                return place, entry
     return None
+
+
+def _scores(model: Path) -> list[dict[str, Any]] | None:
+    """The scores in the card beside a model, if it is of this model."""
+    found = card(model)
+    return None if found is None else [row for one in found[1].get("results", []) if (row := _row(one))]
 
 
 def _row(result: Any) -> dict[str, Any] | None:

@@ -123,6 +123,7 @@ class Service:
     def stopping(self) -> None:
         """Take no more work, and give what is in hand its last seconds."""
         self.desk.stop(self.settings.stop_seconds)
+        threading.Thread(target=self.jobs.stop, daemon=True).start()
 
     def close(self) -> None:
         """Finish what is in hand, and end everything."""

@@ -126,9 +126,13 @@ class Settings(BaseModel):
 
     @property
     def folder(self) -> Path:
-        """The state folder."""
-        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        return self.state or Path(base) / "radlite"
+        """The state folder. Raises `UserError` if none is set for an account that has no home."""
+        if self.state:
+            return self.state
+        try:
+            return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "radlite"
+        except RuntimeError as error:
+            raise UserError("This account has no home for the state folder; set state.") from error
 
 
 def load(path: Path | None = None, given: Mapping[str, Any] | None = None) -> Settings:
