@@ -131,8 +131,8 @@ def shares(
     any_model: bool,
     adapter: Path | None = None,
 ) -> dict[Path, Share]:
-    """`shared_out` for GGUF files and a router file. Raises `UserError` as that, `names` and `demand_learned` do, and for
-    several models with an adapter."""
+    """`shared_out` for GGUF files and a router file. Raises `UserError` as that, `names` and `demand_learned` do, and
+    for several models with an adapter."""
     demand_one(models, adapter)
     named, loaded = names(models, any_model, adapter), Router.load(router) if router else None
     found = shared_out(named, loaded, questions)
