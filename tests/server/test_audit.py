@@ -100,7 +100,9 @@ def test_each_file_begins_with_its_name_and_that_of_the_file_before(long: Path) 
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_edit_of_any_byte_is_found(long: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(files(long)))
     whole = path.read_bytes()
@@ -111,7 +113,9 @@ def test_any_edit_of_any_byte_is_found(long: Path, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_a_line_that_is_removed_is_found(long: Path, data: st.DataObject) -> None:
     path, at = data.draw(st.sampled_from(lines(long)))
     kept = path.read_bytes().splitlines(keepends=True)
@@ -120,7 +124,9 @@ def test_a_line_that_is_removed_is_found(long: Path, data: st.DataObject) -> Non
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_bytes_that_are_put_in_or_taken_out_are_found(long: Path, data: st.DataObject) -> None:
     """But for what a crash leaves, bytes without an end of line after the last line, which is noted."""
     path = data.draw(st.sampled_from(files(long)))
@@ -136,7 +142,9 @@ def test_bytes_that_are_put_in_or_taken_out_are_found(long: Path, data: st.DataO
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_a_line_that_is_there_twice_is_found(long: Path, data: st.DataObject) -> None:
     path, at = data.draw(st.sampled_from(lines(long)))
     other, to = data.draw(st.sampled_from(lines(long)))
@@ -146,7 +154,9 @@ def test_a_line_that_is_there_twice_is_found(long: Path, data: st.DataObject) ->
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_two_lines_that_are_swapped_are_found(long: Path, data: st.DataObject) -> None:
     one, two = data.draw(st.lists(st.sampled_from(lines(long)), min_size=2, max_size=2, unique=True))
     held = {path: path.read_bytes().splitlines(keepends=True) for path in files(long)}
@@ -156,7 +166,9 @@ def test_two_lines_that_are_swapped_are_found(long: Path, data: st.DataObject) -
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_truncation_is_found_also_by_a_server_that_starts(long: Path, data: st.DataObject) -> None:
     last = files(long)[-1]
     whole = last.read_bytes()

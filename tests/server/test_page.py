@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     name = tuned_base(gguf.read(demonstration()).manifest or {})
     assert name
-    sure = {task: Calibration(threshold=1.01 if task == "m_staging" else 0.0) for task in TASKS}
+    sure = {task: Calibration(50.0, 1.0) if task == "m_staging" else Calibration() for task in TASKS}
     router = Router(
         {task: Choice(name, TASKS[task].metric, 0.5, 0.4, 0.6, 40, "the only one", sure[task]) for task in TASKS}
     )
