@@ -40,10 +40,15 @@ def tfidf(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
     return _baseline(train, [example for example in test if named(example.task).labels], _classified)
 
 
+def answers_of_all(train: Sequence[Example], test: Sequence[Example]) -> dict[str, list[Answered]]:
+    """What every baseline answers, by its name."""
+    made = {"majority": majority, "tfidf": tfidf, "rules": rules}
+    return {name: baseline(train, test) for name, baseline in made.items()}
+
+
 def rows_of_all(train: Sequence[Example], test: Sequence[Example]) -> list[Row]:
     """Result rows of every baseline."""
-    made = {"majority": majority, "tfidf": tfidf, "rules": rules}
-    return [row for name, baseline in made.items() for row in rows(baseline(train, test), name, "baseline")]
+    return [row for name, found in answers_of_all(train, test).items() for row in rows(found, name, "baseline")]
 
 
 def _baseline(
