@@ -16,7 +16,8 @@ Cell = str | int
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with what it shows in words and in numbers. `name` is a word of its own on the page."""
+    """A figure with what it shows in words and in numbers. `name` is a word of its own on the page; `cards` as in
+    `Table`."""
 
     name: str
     heading: str
@@ -24,6 +25,7 @@ class Picture:
     figure: Any
     head: tuple[str, ...]
     table: Sequence[Sequence[Cell]]
+    cards: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ _STYLE = """
 body{margin:0 auto;padding:1rem;max-width:54rem;background:var(--ground);color:var(--ink);
 font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
 h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin:2rem 0 .25rem}h3{font-size:1rem;margin:1.5rem 0 .25rem}
-a{color:var(--link)}figure{margin:0}.wide{overflow-x:auto}.wide:focus-visible{outline:2px solid var(--link)}
+a{color:var(--link)}figure{margin:0}.wide{overflow-x:auto;overflow-wrap:break-word}
+.wide:focus-visible{outline:2px solid var(--link)}
 svg{display:block;width:100%;height:auto}svg *{stroke-linejoin:round;stroke-linecap:butt}
 figcaption{margin:.25rem 0 .5rem}summary{cursor:pointer}summary:has(h2){margin:.6rem 0}summary>h2{display:inline}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
@@ -70,14 +73,15 @@ border-bottom:1px solid var(--line)}
 .cards td:first-child{display:block;font-weight:600}.cards td:empty{display:none}
 .cards td:not(:first-child)::before{content:attr(data-head) ": ";opacity:.75}.cards th.group{margin-top:.8rem}}
 @media print{:root{--ink:#000;--ground:#fff;--line:#999;--band:#eee}@page{margin:14mm}
-body{max-width:none;padding:0;font-size:10pt}.wide{overflow:visible}table{font-size:8pt;line-height:1.25}
-th,td{padding:.12rem .5rem .12rem 0}.wide :is(th,td){min-width:0}
-.many table{font-size:6pt}.many :is(th,td){padding-right:.2rem;white-space:normal}
+body{max-width:none;padding:0;font-size:10pt}.wide{overflow:visible;overflow-wrap:anywhere}table{font-size:8pt;line-height:1.25}
+th,td{padding:.12rem .5rem .12rem 0}.wide :is(th,td){min-width:0;white-space:normal}
+.wide :is(th,td):first-child{min-width:5em}
+.many table{font-size:6pt}.many :is(th,td){padding-right:.2rem}
 svg{min-width:0!important;max-width:24rem!important;max-height:20cm}
 .whole,tr{break-inside:avoid}h1,h2,h3,summary,thead,tr:has(.group){break-after:avoid}
-.screen,details:not([open]){display:none}summary{list-style:none}p{orphans:3;widows:3}}
+.screen,details:not([open]){display:none}summary{list-style:none;break-inside:avoid}summary>h2{display:block}p{orphans:3;widows:3}}
 """
-_MANY = 8
+_MANY = 6
 """Columns from which a table is small in print."""
 
 
@@ -130,7 +134,7 @@ def section(picture: Picture, svg: bytes, png: str = "", level: int = 2) -> str:
 </div>
 <details>
 <summary>The numbers as a table</summary>
-{table(picture.head, picture.table, f"{picture.heading}, table")}
+{table(picture.head, picture.table, f"{picture.heading}, table", picture.cards)}
 </details>
 </section>
 """

@@ -55,7 +55,8 @@ def drawn(results: Results) -> Iterator[Picture]:
         )  # fmt: skip
     if RADS.name in results.tasks and results.models:
         yield _severity(results)
-        if seen := [name for name in systems() if any(row["slice"] == name for row in results.rows)]:
+        if seen := [name for name in systems()
+                    if any(results.row(one, RADS.name, slice=name) for one in results.last)]:  # fmt: skip
             yield _systems(results, seen)
     if pairs := with_examples(results.runs):
         yield _differences(
@@ -124,7 +125,7 @@ def _glance(results: Results) -> Picture:
     return Picture(
         "glance", "All tasks at a glance", f"The primary metric of each task, {middle}. Each model is at its last "
         "stage; the best baseline is that of each task.",
-        figure, ("model", "task", "value [95 % interval]"), table,
+        figure, ("model", "task", "value [95 % interval]"), table, cards=True,
     )  # fmt: skip
 
 
@@ -205,7 +206,7 @@ def _stages(results: Results, models: Sequence[Entry]) -> Picture:
     return Picture(
         "stages", "Before and after tuning",
         "The primary metric of each task with its 95 % interval, without solved examples.",
-        _dotted(lines, tasks), ("model", "task", "value [95 % interval]"), table,
+        _dotted(lines, tasks), ("model", "task", "value [95 % interval]"), table, cards=True,
     )  # fmt: skip
 
 
@@ -246,7 +247,7 @@ def _severity(results: Results) -> Picture:
         "severity", "RADS: how grave the errors are",
         "Share of all items by where the answer would have led: after a minor error to the same next step, after a "
         "major one to another. The graver, the more solid and the farther right.",
-        figure, ("model", "class", "share [95 % interval]"), table,
+        figure, ("model", "class", "share [95 % interval]"), table, cards=True,
     )  # fmt: skip
 
 
@@ -269,8 +270,9 @@ def _systems(results: Results, seen: Sequence[str]) -> Picture:
             colour = (_BASELINE, 0.12) if few else colormaps["cividis"](row["value"])
             axes.add_patch(Rectangle((x + 0.02, y + 0.04), 0.96, 0.92, linewidth=0, facecolor=colour))
             if few:  # lines, as a pattern is not drawn alike on screen and paper
-                starts = [x + 0.02 + 0.06 * at for at in range(15)]
-                axes.plot([starts, [at + 0.12 for at in starts]], [[y + 0.96] * 15, [y + 0.04] * 15],
+                count = max(4, 28 // len(models))
+                starts = [x + 0.02 + 0.84 * at / (count - 1) for at in range(count)]
+                axes.plot([starts, [at + 0.12 for at in starts]], [[y + 0.96] * count, [y + 0.04] * count],
                           color=_BASELINE, linewidth=0.3)  # fmt: skip
             words = f"n={row['n']}" if few else f"{row['value']:.2f}\n{row['low']:.2f}–{row['high']:.2f}"
             ink = pictures.INK if few else "black" if row["value"] > 0.5 else "white"
@@ -297,7 +299,7 @@ def _systems(results: Results, seen: Sequence[str]) -> Picture:
     return Picture(
         "systems", "RADS by system", "Accuracy with its 95 % interval, each model at its last stage. Grey: fewer than "
         f"{FEW} items, too few to colour.{none}",
-        figure, ("system", "model", "n", "accuracy [95 % interval]"), table,
+        figure, ("system", "model", "n", "accuracy [95 % interval]"), table, cards=True,
     )  # fmt: skip
 
 
@@ -357,8 +359,8 @@ def _differences(results: Results, name: str, heading: str, caption: str, pairs:
         table += [(entry.name, called(one.task), one.n, gap(one)) for one in each if one]
     figure, axes = _dots(series, tasks)
     axes.axvline(0, color=pictures.INK, linewidth=0.8)
-    heads = ("model", "task", "n", "difference [95 % interval], p by Holm's method over the tasks")
-    return Picture(name, heading, caption, figure, heads, table)
+    heads = ("model", "task", "n", "difference [interval], p")
+    return Picture(name, heading, caption, figure, heads, table, cards=True)
 
 
 def _sizes(results: Results, runs: Sequence[Run]) -> Picture:
@@ -373,21 +375,20 @@ def _sizes(results: Results, runs: Sequence[Run]) -> Picture:
         if not found:
             continue
         way = look(results, entry)
-        name = f"{entry.name} ({setup.kind})" if setup.kind else entry.name
         axes.errorbar(
             [setup.size / 1e6], [found.value], yerr=_reach([found]), fmt=way["marker"], color=way["color"],
-            capsize=2, label=pictures.short(name),
+            capsize=2, label=pictures.short(entry.name),
         )  # fmt: skip
         took = f"{np.median(seconds):.2f}" if seconds else ""
-        table.append((name, f"{setup.size / 1e6:,.1f}", said(results.row(entry, task)), took))
+        table.append((entry.name, setup.kind, f"{setup.size / 1e6:,.1f}", said(results.row(entry, task)), took))
     axes.set_xlabel("MB of weights")
     axes.set_ylabel(measured(metric))
     axes.set_ylim(-0.02, 1.02)
     axes.grid(linewidth=0.4, alpha=0.5)
     _legend(figure, axes)
     return Picture(
-        "sizes", "Size and quality", f"{measured(metric)} in {called(task)}, 95 % interval. Measured points only.",
-        figure, ("model", "MB", "value [95 % interval]", "median seconds an answer"), table,
+        "sizes", "Size and quality", f"{called(task)}, {measured(metric)}: measured points with their 95 % interval.",
+        figure, ("model", "weights", "MB", "value [95 % interval]", "median seconds an answer"), table, cards=True,
     )  # fmt: skip
 
 
@@ -414,5 +415,5 @@ def sureness(results: Results, entry: Entry, answered: Sequence[Answered]) -> Pi
         f"sure-{zlib.crc32(f'{task} {entry}'.encode())}", f"{entry.name}: reliability",
         f"Expected calibration error {span(found.error, 3)}, Brier score {span(found.brier, 3)}, n={found.n}.",
         figure, ("mean probability", "share right [95 % interval]", "n"),
-        [(f"{mean:.2f}", span(share), share.n) for mean, share in found.bins],
+        [(f"{mean:.2f}", span(share), share.n) for mean, share in found.bins], cards=True,
     )  # fmt: skip

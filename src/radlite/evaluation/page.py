@@ -168,8 +168,8 @@ def _fit(results: Results) -> Table:
 _FIT: Final = (
     "A 95 % interval is for one task alone; p is adjusted for all tasks of its column (Holm's method): so the two can "
     "disagree. Best: the highest value on these very items, which flatters it a little where models are close. Next: "
-    "the best of the other models, or where there is none of the other stages and ways of asking. Both sides answered "
-    "the same items; McNemar's exact test where an item is right or wrong, else a randomisation test."
+    "the best model of another base, or where there is none of another stage, kind or way of asking. Both sides "
+    "answered the same items; McNemar's exact test where an item is right or wrong, else a randomisation test."
 )
 
 

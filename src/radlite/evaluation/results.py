@@ -73,6 +73,7 @@ class Results:
         for entry in self.entries:
             if not entry.is_model and entry.model in others:
                 self._answered[entry] = others[entry.model]
+        self._base = {entry_of(run): run.setup.origin for run in runs if run.setup.stage in _STAGES}
         self.models = [entry for entry in self.entries if entry.is_model]
         self.ensembles = [entry for entry in self.entries if entry.stage == "ensemble"]
         self.last = self._last()
@@ -80,7 +81,7 @@ class Results:
         self.best = self._best(self.models)
         """Of each task the model with the highest value: of those alike the one at the latest stage."""
         self.next = self._next()
-        """Of each task the best model beside that: another one, or if there is none another stage or way of asking."""
+        """Of each task the best model of another base; if there is none, of another stage, kind or way of asking."""
         self.baseline = self._best([entry for entry in self.entries if entry.stage == "baseline"])
         """Of each task the baseline with the highest value."""
 
@@ -131,7 +132,8 @@ class Results:
     def _next(self) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
         for task, best in self.best.items():
-            others = [entry for entry in self.models if entry.own != best.own]
+            base = self._base.get(best, best.own)
+            others = [entry for entry in self.models if self._base.get(entry, entry.own) != base]
             rest = others or [entry for entry in self.models if entry != best]
             if following := self._highest(rest, task):
                 found[task] = following
