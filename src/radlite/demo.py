@@ -95,15 +95,18 @@ class _Demo:
             corpus.read(self.out / "corpus", split=split) for split in ("train", SPLIT, "test")
         )
         with self._step("baselines", "Baselines: most frequent answer; TF-IDF with logistic regression"):
-            self.rows += baselines.rows_of_all(self.train, self.test)
+            beside = baselines.answers_of_all(self.train, self.test)
+            self.rows += metrics.rows_of_all(beside, "baseline")
         for name in BASES:
             self._base(name)
         router = choosing.learn(choosing.candidates(self.runs[SPLIT]))
         router.save(self.out / "router.json")
-        self.rows += ensembles.rows_of_all(self.runs["test"], router)
+        together = ensembles.answers_of_all(self.runs["test"], router)
+        self.rows += metrics.rows_of_all(together, "ensemble")
         facts = page.facts(Corpus="synthetic reports of radlite, answers by rule")
         with self._step("page", "All results on one page"):
-            page.write(self.out / "report.html", self.rows, self.runs["test"], facts, router=router)
+            others = {**beside, **together}
+            page.write(self.out / "report.html", self.rows, self.runs["test"], facts, router=router, others=others)
         self._write()
         for name in BASES:
             model, about = (self.out / "models" / f"{name}-Q4_K_M.{kind}" for kind in ("gguf", "md"))

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from radlite.errors import UserError
-from radlite.evaluation.baselines import majority, rows_of_all, rules, tfidf
-from radlite.evaluation.metrics import Answered, rows
+from radlite.evaluation.baselines import answers_of_all, majority, rules, tfidf
+from radlite.evaluation.metrics import Answered, rows, rows_of_all
 from radlite.rads import NO_RADS
 from radlite.tasks import Example, named
 from radlite.tasks.abnormality import CLASSES, Abnormalities
@@ -141,11 +141,15 @@ def test_rules_copy_as_many_leading_sentences_as_impressions_have_lines() -> Non
 
 
 def test_every_baseline_gives_rows_and_rules_only_where_there_are_rules() -> None:
-    found = rows_of_all(staged("train", 60, 1), staged("test", 40, 2))
+    found = rows_of_all(answers_of_all(staged("train", 60, 1), staged("test", 40, 2)), "baseline")
     assert {row["model"] for row in found} == {"majority", "tfidf"}
     task = "rads_assignment"
     train, test = ([item(task, number, "TI-RADS 3", split) for number in range(4)] for split in ("train", "test"))
-    assert {row["model"] for row in rows_of_all(train, test)} == {"majority", "tfidf", "rules"}
+    assert {row["model"] for row in rows_of_all(answers_of_all(train, test), "baseline")} == {
+        "majority",
+        "tfidf",
+        "rules",
+    }
 
 
 def test_baselines_count_what_is_scored_and_not_its_subdivisions() -> None:
@@ -157,4 +161,4 @@ def test_baselines_count_what_is_scored_and_not_its_subdivisions() -> None:
 
 def test_without_training_examples_the_rules_are_the_only_baseline() -> None:
     tested = [item("rads_assignment", number, "TI-RADS 3") for number in range(3)]
-    assert {row["model"] for row in rows_of_all([], tested)} == {"rules"}
+    assert {row["model"] for row in rows_of_all(answers_of_all([], tested), "baseline")} == {"rules"}

@@ -13,7 +13,7 @@ from radlite.errors import UserError
 from radlite.evaluation import choosing, ensembles
 from radlite.evaluation.choosing import Candidate, learn, noise, routed
 from radlite.evaluation.ensembles import agreed, averaged, consensus
-from radlite.evaluation.metrics import Answered, Setup, Stage, grade, rows
+from radlite.evaluation.metrics import Answered, Setup, Stage, grade, rows, rows_of_all
 from radlite.evaluation.run import Run, evaluate
 from radlite.reader import Reader
 from radlite.routing.router import Calibration, Choice, Router
@@ -83,12 +83,12 @@ def test_several_models_together_have_rows_and_one_alone_has_none() -> None:
         for at, (name, share) in enumerate({"a": 0.9, "b": 0.8, "c": 0.7}.items())
     ]
     router = learn(choosing.candidates(three))
-    made = {(row["model"], row["value"]) for row in ensembles.rows_of_all(three, router)
+    made = {(row["model"], row["value"]) for row in rows_of_all(ensembles.answers_of_all(three, router), "ensemble")
             if (row["metric"], row["slice"]) == ("accuracy", "all")}  # fmt: skip
     assert ("router", 0.9) in made
     assert {name for name, _ in made} == {"router", "agreed"}  # no probabilities, no impressions
     kinds = [run(f"a-{kind}", "base", staged(0.9), base="a", kind=kind) for kind in ("F16", "Q4_K_M")]
-    assert not ensembles.rows_of_all(three[:1]) and not ensembles.rows_of_all(kinds)
+    assert not ensembles.answers_of_all(three[:1]) and not ensembles.answers_of_all(kinds)
 
 
 def test_models_that_are_not_told_apart_are_chosen_by_size_and_then_by_order() -> None:

@@ -15,12 +15,18 @@ from typing import Any
 
 import pytest
 
-from radlite.evaluation import ensembles, page
-from radlite.evaluation.baselines import rows_of_all
-from radlite.evaluation.metrics import Answered, Row, Setup, grade, rows_of
+from radlite.data import sample
+from radlite.evaluation import ensembles, figures, glossary, page
+from radlite.evaluation.baselines import answers_of_all
+from radlite.evaluation.calibration import Kept
+from radlite.evaluation.choosing import Withheld
+from radlite.evaluation.comparison import compare
+from radlite.evaluation.estimate import proportion
+from radlite.evaluation.metrics import Answered, Row, Setup, grade, rows_of, rows_of_all
 from radlite.evaluation.run import Run
+from radlite.rads.severity import SEVERITIES
 from radlite.routing.router import Choice, Router
-from radlite.tasks import Example, named
+from radlite.tasks import TASKS, Example, named
 from tests.evaluation.items import item, said
 
 SECRET = "Mrs Example <script>alert(1)</script> has cysts."
@@ -70,9 +76,13 @@ ROUTER = Router({task: Choice("other", named(task).metric, 0.9, 0.8, 1.0, 40, "t
 
 @pytest.fixture(scope="module")
 def found() -> list[Row]:
-    made = rows_of_all(data("train"), data("test"))
+    made = rows_of_all(answers_of_all(data("train"), data("test")), "baseline")
     made += [row for one in RUNS for row in rows_of(one.answered, one.setup)]
-    return made + ensembles.rows_of_all(RUNS, ROUTER)
+    return made + rows_of_all(ensembles.answers_of_all(RUNS, ROUTER), "ensemble")
+
+
+OTHERS = answers_of_all(data("train"), data("test"))
+WITHHELD = Withheld("m_staging", "other", 0.1, Kept(0.8, proportion(30, 40), proportion(2, 30)))
 
 
 class Reading(html.parser.HTMLParser):
@@ -105,17 +115,29 @@ class Reading(html.parser.HTMLParser):
             self.headings.append(text)
 
 
+def lines(folder: Path, heading: str) -> list[list[str]]:
+    """The table under a heading of the Markdown twin, head and rule of dashes left out."""
+    twin = (folder / "report.md").read_text("utf-8").replace("\\", "")
+    part = twin[twin.index(f"\n## {heading}\n") :].split("\n\n")[1]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()[2:]]
+
+
 def test_the_page_has_every_part_and_loads_nothing(found: list[Row], tmp_path: Path) -> None:
-    page.write(tmp_path / "report.html", found, RUNS, {"Command": "radlite evaluate <b>"}, router=ROUTER)
+    page.write(
+        tmp_path / "report.html", found, RUNS, {"Command": "radlite evaluate <b>"}, router=ROUTER, withheld=[WITHHELD],
+        others=OTHERS,
+    )  # fmt: skip
     source = (tmp_path / "report.html").read_text("utf-8")
     read = Reading(source)
     assert not read.open and not read.elsewhere and len(read.ids) == len(set(read.ids))
-    assert read.headings == [
+    assert [one.partition(":")[0] for one in read.headings] == [
+        "Models",
+        "Which model for what",
         "Results",
         "All tasks at a glance",
         "Before and after tuning",
         "What tuning changed",
-        "RADS: how grave the errors are",
+        "RADS",
         "RADS by system",
         "Solved examples in the prompt",
         "What quantising changed",
@@ -123,15 +145,118 @@ def test_the_page_has_every_part_and_loads_nothing(found: list[Row], tmp_path: P
         "Kinds of weights",
         "Router and ensembles",
         "Where all models agree",
+        "Answers withheld by the router",
         "Beside the published values",
-        "rads assignment",
-        "m staging",
-        "radiology qa",
-        "Models",
+        "RADS assignment",
+        "M staging",
+        "Radiology QA",
         "How this was made",
+        "Words",
     ]
+    assert "<h1>Evaluation, test split</h1>" in source and "<title>Evaluation, test split</title>" in source
     assert "radlite evaluate &lt;b&gt;" in source and "not a medical device" in source
     assert "Mrs Example" not in source and "<script" not in source
+    assert lines(tmp_path, "Answers withheld by the router") == [
+        ["M staging", "other", "0.80", "30 of 40", "0.07 [0.02, 0.21]", "0.10", "not told: below it within chance"]
+    ]
+
+
+def written(folder: Path, runs: list[Run], baselines: tuple[str, ...] = ("majority", "tfidf", "rules")) -> str:
+    """The page of some runs beside baselines."""
+    others = {name: OTHERS[name] for name in baselines}
+    made = rows_of_all(others, "baseline")
+    made += [row for one in runs for row in rows_of(one.answered, one.setup)]
+    page.write(folder / "report.html", made, runs, {}, others=others)
+    return (folder / "report.html").read_text("utf-8")
+
+
+def test_the_best_model_of_each_task_is_held_against_baseline_and_next_model(tmp_path: Path) -> None:
+    good, poor = run(Setup("good", "tuned"), 20), run(Setup("poor", "tuned"), 2)
+    written(tmp_path, [poor, good], ("majority",))
+    told = {line[0]: line for line in lines(tmp_path, "Which model for what")}
+    for name, task in (("RADS assignment", "rads_assignment"), ("M staging", "m_staging")):
+        held = {one.task: one for one in compare(good.answered, poor.answered)}[task]
+        assert (
+            told[name][2] == "good, tuned" and f"p={held.adjusted:.3f}".replace("p=0.000", "p<0.001") in told[name][-1]
+        )
+        assert told[name][-1].startswith(f"poor, tuned: {held.difference.value:+.2f}") and "higher" in told[name][-1]
+    assert told["M staging"][1] == "above every baseline" and "majority: +0.4" in told["M staging"][-2]
+    assert told["Radiology QA"][1] == "not told apart from majority"
+
+
+def test_a_model_below_a_baseline_is_told_so(tmp_path: Path) -> None:
+    written(tmp_path, [run(Setup("poor", "tuned"), 1)])
+    told = {line[0]: line[1] for line in lines(tmp_path, "Which model for what")}
+    assert told["RADS assignment"] == "below TF-IDF"
+
+
+def test_values_without_their_answers_are_not_compared(found: list[Row], tmp_path: Path) -> None:
+    page.write(tmp_path / "report.html", found, RUNS, {}, router=ROUTER)
+    told = {line[1].split(" with ")[0] for line in lines(tmp_path, "Which model for what")}
+    assert told == {"not compared"}
+
+
+def test_results_have_every_stage_with_what_has_no_answer(tmp_path: Path) -> None:
+    answered = list(run(Setup("tiny", "tuned"), 9).answered)
+    answered[0] = grade(data("test")[0], said("rads_assignment", "", "unreadable"))
+    answered[1] = grade(data("test")[1], said("rads_assignment", "", "abstained"))
+    written(tmp_path, [run(Setup("tiny", "base"), 2), Run(Path("x"), Setup("tiny", "tuned"), tuple(answered), {})])
+    told = lines(tmp_path, "Results")
+    assert told[0][0].startswith("**RADS assignment, accuracy; best baseline:")
+    names = [line[0] for line in told[1:6]]
+    assert names == ["majority", "TF-IDF", "rules", "tiny, base", "tiny, tuned"]
+    assert told[5][2] == "40" and "1 unread" in told[5][3]
+
+
+def test_a_stage_that_is_not_known_is_a_model_of_its_own(tmp_path: Path) -> None:
+    source = written(tmp_path, [run(Setup("tiny", "tuned"), 9), run(Setup("tiny", "served"), 3)])  # type: ignore[arg-type]
+    assert "Before and after tuning" not in source and "What quantising changed" not in source
+    assert {line[0] for line in lines(tmp_path, "Results")} >= {"tiny, served", "tiny, tuned"}
+    told = {line[0]: line for line in lines(tmp_path, "Which model for what")}
+    assert told["RADS assignment"][2] == "tiny, tuned" and told["RADS assignment"][-1].startswith("tiny, served: +")
+
+
+def test_a_section_without_content_is_left_out(tmp_path: Path) -> None:
+    few = [run(Setup("a", "quantized", size=2_000_000), 3), run(Setup("b", "quantized", size=2_100_000), 5)]
+    source = written(tmp_path, few)
+    for heading in (
+        "Size and quality",
+        "Kinds of weights",
+        "Router",
+        "Ensembles",
+        "withheld by",
+        "Weights and prompts",
+    ):
+        assert f"<h2>{heading}" not in source
+    assert "at the rim" in source
+    many = [run(Setup(f"model {number}", "tuned"), number + 2) for number in range(6)]
+    assert "at the rim" not in written(tmp_path, many)
+
+
+def test_labels_that_no_item_has_and_errors_that_nobody_made_have_no_line(tmp_path: Path) -> None:
+    one = run(Setup("tiny", "tuned"), 9)
+    wrong = grade(data("test")[0], said("rads_assignment", "PI-RADS 5"))
+    written(tmp_path, [Run(Path("x"), one.setup, (wrong, *one.answered[1:]), {})])
+    twin = (tmp_path / "report.md").read_text("utf-8")
+    assert "| F1 LR-5 |" in twin and "F1 PI-RADS" not in twin
+    assert "| wrong system |" in twin and "| lateral |" not in twin
+
+
+def test_values_of_synthetic_items_are_not_called_comparable_with_published_ones(tmp_path: Path) -> None:
+    written(tmp_path, [run(Setup("tiny", "tuned"), 9), run(Setup("tiny", "quantized"), 9)])
+    told = lines(tmp_path, "Beside the published values")
+    assert told and all("not comparable" in line[3] for line in told)
+    assert all("tiny, tuned quantized" in line[2] and "tiny, tuned 0" not in line[2] for line in told)
+
+
+def test_every_metric_is_in_the_glossary_and_every_class_of_errors_has_a_colour() -> None:
+    used = {"f1", "macro_f1", "micro_f1", "kappa", "rank_error", "unreadable", "too_long"}
+    for name, task in TASKS.items():
+        for example in sample.examples(name, "test", 30):
+            used |= set(task.judge(None, task.ground(task.read(example.answer), example.inputs).answer))
+    used -= {metric for metric in used if metric.startswith("severity ")}
+    assert used <= set(glossary.METRICS)
+    assert set(figures.SEVERITIES) == set(SEVERITIES) and len(set(figures.SEVERITIES.values())) == len(SEVERITIES)
 
 
 def test_reports_stand_beside_wrong_answers_only_when_they_are_asked_for(found: list[Row], tmp_path: Path) -> None:
@@ -152,11 +277,22 @@ def test_the_worst_errors_stand_first(tmp_path: Path) -> None:
     page.write(tmp_path / "report.html", rows_of(answered, one.setup), [one], {})
     source = (tmp_path / "report.html").read_text("utf-8")
     worst = source[source.index("worst errors") :]
-    assert worst.index("undercall_major") < worst.index("overcall")
+    assert worst.index("undercall major") < worst.index("overcall")
+
+
+def test_an_error_in_free_text_is_told_by_its_item_and_its_score(found: list[Row], tmp_path: Path) -> None:
+    answered = [
+        grade(item("radiology_qa", n, "Left lung."), said("radiology_qa", "Secret of the left")) for n in range(3)
+    ]
+    one = Run(Path("x"), Setup("tiny", "tuned"), tuple(answered), {})
+    page.write(tmp_path / "report.html", rows_of(answered, one.setup), [one], {})
+    twin = (tmp_path / "report.md").read_text("utf-8")
+    assert f"| item | score |\n|---|---|\n| test-0 | {answered[0].values['word_f1']:.2f} |" in twin
+    assert "Secret" not in twin
 
 
 def test_a_page_of_baselines_alone_is_whole(tmp_path: Path) -> None:
-    made = rows_of_all(data("train"), data("test"))
+    made = rows_of_all(answers_of_all(data("train"), data("test")), "baseline")
     page.write(tmp_path / "report.html", made, [], {})
     assert not Reading((tmp_path / "report.html").read_text("utf-8")).open
 
@@ -164,10 +300,13 @@ def test_a_page_of_baselines_alone_is_whole(tmp_path: Path) -> None:
 def test_the_markdown_twin_says_the_same_without_pictures(found: list[Row], tmp_path: Path) -> None:
     page.write(tmp_path / "report.html", found, RUNS, {"Command": "radlite evaluate a|b *c*"}, router=ROUTER)
     source, twin = ((tmp_path / name).read_text("utf-8") for name in ("report.html", "report.md"))
-    assert [line[3:] for line in twin.splitlines() if line.startswith("## ")] == Reading(source).headings
+    assert [line[3:] for line in twin.splitlines() if line.startswith("## ")] == [
+        one.replace("[", r"\[").replace("]", r"\]") for one in Reading(source).headings
+    ]
     assert r"a\|b \*c\*" in twin and "Mrs Example" not in twin
-    cells = {line.count("|") - line.count(r"\|") for line in twin.splitlines() if line.startswith("| rads assignment")}
-    assert len(cells) > 1 and "<" not in twin.replace(r"\<", "")
+    tables = re.findall(r"(?:^\|.*\n)+", twin, re.M)
+    cells = [{line.count("|") - line.count(r"\|") for line in table.splitlines()} for table in tables]
+    assert len(cells) > 10 and all(len(counts) == 1 for counts in cells) and "<" not in twin.replace(r"\<", "")
 
 
 WINDOW = """<!DOCTYPE html><body><iframe src="report.html" style="border:0;width:%dpx;height:900px"></iframe><script>
@@ -223,7 +362,11 @@ def test_in_a_browser_the_page_fits_its_window_and_asks_for_nothing_else(
     width: int, found: list[Row], tmp_path: Path, served: tuple[str, list[str]]
 ) -> None:
     address, asked = served
-    page.write(tmp_path / "report.html", found, RUNS, {"Command": "radlite evaluate " + "x" * 300}, router=ROUTER)
+    long = [run(Setup(f"{'model' * 9}-{number}", "tuned"), 3) for number in range(5)]
+    page.write(
+        tmp_path / "report.html", found + [row for one in long for row in rows_of(one.answered, one.setup)],
+        [*RUNS, *long], {"Command": "radlite evaluate " + "x" * 300}, router=ROUTER, withheld=[WITHHELD], others=OTHERS,
+    )  # fmt: skip
     (tmp_path / "window.html").write_text(WINDOW % width)
     ran = chromium("--dump-dom", "--virtual-time-budget=10000", f"{address}/window.html", folder=tmp_path / "profile")
     seen = json.loads(html.unescape(re.sub(r"<[^>]*>", "", ran.stdout[ran.stdout.index("<body") :])))
@@ -234,12 +377,19 @@ def test_in_a_browser_the_page_fits_its_window_and_asks_for_nothing_else(
     assert set(asked) <= {"/window.html", "/report.html", "/favicon.ico"}
 
 
-def test_printed_the_page_shows_what_a_screen_hides_until_it_is_opened(found: list[Row], tmp_path: Path) -> None:
+def test_what_is_closed_is_not_printed_and_nothing_is_cut_off(found: list[Row], tmp_path: Path) -> None:
     import pypdf
 
-    page.write(tmp_path / "report.html", found, RUNS, {}, router=ROUTER)
-    chromium(
-        f"--print-to-pdf={tmp_path / 'page.pdf'}", (tmp_path / "report.html").as_uri(), folder=tmp_path / "profile"
+    place = tmp_path / "report.html"
+    page.write(place, found, RUNS, {}, router=ROUTER, others=OTHERS)
+    for name in ("closed", "open"):
+        if name == "open":
+            place.write_text(place.read_text("utf-8").replace("<details>", "<details open>"), "utf-8")
+        chromium(f"--print-to-pdf={tmp_path / name}.pdf", place.as_uri(), folder=tmp_path / "profile")
+    closed, opened = (
+        " ".join("".join(sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / f"{name}.pdf").pages).split())
+        for name in ("closed", "open")
     )
-    text = "".join(sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / "page.pdf").pages)
-    assert "worst errors" in text and "sensitivity" in text and "undercall_major" in text
+    assert "worst errors" not in closed and "numbers as a table" not in closed
+    assert "Which model for what" in closed and "How this was made" in closed and "What tuning changed" in closed
+    assert "worst errors" in opened and "undercall major" in opened

@@ -55,7 +55,7 @@ def evaluate(
     from radlite.data import pictures
     from radlite.data.corpus import read
     from radlite.evaluation import baselines, choosing, ensembles, page, report, selection
-    from radlite.evaluation.metrics import rows_of
+    from radlite.evaluation.metrics import rows_of, rows_of_all
     from radlite.evaluation.run import demand_gguf, demand_models, evaluate_models, progress
     from radlite.files import exclusive
     from radlite.routing.router import Router
@@ -78,11 +78,13 @@ def evaluate(
     asked = list(dict.fromkeys(item.task for item in items))
     known = _training_rows(corpus, asked, any(way.count for way in ways))
     with exclusive(out):
-        found = baselines.rows_of_all(known, items)
+        beside = baselines.answers_of_all(known, items)
+        found = rows_of_all(beside, "baseline")
         with progress(Console(stderr=True)) as bar:
             runs = evaluate_models(models, items, out, known, ways, puts, bar, send_to, workers, ray)
         found += [row for run in runs for row in rows_of(run.answered, run.setup)]
-        found += ensembles.rows_of_all(runs, chosen_before)
+        together = ensembles.answers_of_all(runs, chosen_before)
+        found += rows_of_all(together, "ensemble")
         limits = choosing.withheld(choosing.candidates(runs), chosen_before) if chosen_before else []
         metrics = ("accuracy", "macro_f1") if all(named(task).labels for task in asked) else ()
         made = {"corpus": str(corpus), "split": split, "limit": limit, "prompts": [put.hash for put in puts]}
@@ -91,7 +93,8 @@ def evaluate(
         report.write_summary(out, found, made, metrics, name=f"summary{suffix}")
         texts = {(item.task, item.id): item for item in items} if show_text else None
         facts = page.facts(Corpus=str(corpus), Prompts=", ".join(put.hash for put in puts))
-        page.write(out / f"report{suffix}.html", found, runs, facts, texts, chosen_before)
+        others = {**beside, **together}
+        page.write(out / f"report{suffix}.html", found, runs, facts, texts, chosen_before, limits, others)
     if as_json:
         print_json(found)
     else:

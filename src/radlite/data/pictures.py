@@ -13,6 +13,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 Ito, Color Universal Design, 2008)."""
 INK = "#1a1a1a"
 """Of text and axes; in a page it follows the light or dark scheme."""
+GROUND = "#fefefe"
+"""Behind text that stands on a pattern; in a page it follows the scheme too."""
 WIDTH = 7.0
 """Inches of a picture; the type of 8.5 points is legible in a column of a paper and on a telephone."""
 DPI = 200
@@ -40,14 +42,15 @@ def style() -> Iterator[None]:
 
     with matplotlib.rc_context(_RC), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a user's label: a box is drawn
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")  # of a name as wide as the picture
         yield
 
 
-def figure(height: float, title: str) -> Any:
-    """An empty figure, `height` in inches."""
+def figure(height: float, title: str, width: float = WIDTH) -> Any:
+    """An empty figure, its size in inches. One of 4.4 inches is still legible on a telephone 360 pixels wide."""
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
+    made = Figure(figsize=(width, height), layout="constrained", facecolor="none")
     made.suptitle(title, x=0.01, ha="left", weight="bold")
     return made
 

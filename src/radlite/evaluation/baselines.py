@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from radlite.errors import UserError
-from radlite.evaluation.metrics import Answered, Row, grade, rows
+from radlite.evaluation.metrics import Answered, grade
 from radlite.evaluation.rules import rule_for
 from radlite.tasks import Example, Reading, Task, named
 from radlite.tasks.abnormality import ABNORMALITY, CLASSES, Abnormalities
@@ -40,12 +40,11 @@ def tfidf(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
     return _baseline(train, [example for example in test if named(example.task).labels], _classified)
 
 
-def rows_of_all(train: Sequence[Example], test: Sequence[Example]) -> list[Row]:
-    """Result rows of every baseline; of a task without training examples, of those that learn from none."""
+def answers_of_all(train: Sequence[Example], test: Sequence[Example]) -> dict[str, list[Answered]]:
+    """What every baseline answers, by its name; of a task without training examples, those that learn from none."""
     taught = {example.task for example in train}
     learned = [example for example in test if example.task in taught]
-    made = {"majority": majority(train, learned), "tfidf": tfidf(train, learned), "rules": rules(train, test)}
-    return [row for name, answered in made.items() for row in rows(answered, name, "baseline")]
+    return {"majority": majority(train, learned), "tfidf": tfidf(train, learned), "rules": rules(train, test)}
 
 
 def _baseline(

@@ -19,7 +19,7 @@ from radlite.evaluation.metrics import FEW, Answered, Row, counted, rows_of
 from radlite.evaluation.run import Run, runs
 from radlite.files import atomic, front_matter, read_json, read_text
 from radlite.manifest import file_identity
-from radlite.rads.severity import SEVERITIES
+from radlite.rads.severity import MEANING, SEVERITIES
 from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf
 from radlite.tasks import known, named
@@ -38,22 +38,6 @@ _LONGEST: Final = 300
 _WORST: Final = 3
 """Labels of a task that are named for their low F1."""
 _UNKNOWN: Final = "not recorded in the file"
-_MEANING: Final = {
-    "exact_at_parent": "right but for the subdivision",
-    "lateral": "another category of the same rank",
-    "overcall_minor": "too high; the same is done next",
-    "undercall_minor": "too low; the same is done next",
-    "false_incomplete": "incomplete, where a category is due",
-    "false_closure": "a final category, where the study is incomplete",
-    "overcall_major": "too high; another step follows",
-    "undercall_major": "too low; another step follows",
-    "wrong_system": "a category of another system or scale",
-    "false_rads": "a category, where no system applies",
-    "missed_rads": "no category, where one is due",
-    "abstained": "withheld",
-    "invalid": "no category at all",
-}
-"""Classes of RADS answers that are not exact, of `radlite.rads.severity`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,9 +441,9 @@ def _severities(found: _Results) -> list[str]:
         return []
     shares = {row["metric"].removeprefix("severity "): row for row in found.whole(RADS.name)}
     lines = [
-        (name, _MEANING[name], round(row["value"] * row["n"]), _said(row))
+        (name, MEANING[name], round(row["value"] * row["n"]), _said(row))
         for name in SEVERITIES
-        if name in _MEANING and (row := shares.get(name)) and row["value"]
+        if name != "exact" and (row := shares.get(name)) and row["value"]
     ]
     if not lines:
         return [f"Every answer in {RADS.name} was exact."]

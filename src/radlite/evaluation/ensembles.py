@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from radlite.errors import UserError
 from radlite.evaluation.choosing import candidates, routed
-from radlite.evaluation.metrics import Answered, Row, rows
+from radlite.evaluation.metrics import Answered
 from radlite.evaluation.run import Run
 from radlite.routing.router import Router, tempered
 from radlite.tasks import named
@@ -71,8 +71,8 @@ def agreed(answers: Answers) -> list[Answered]:
     return _each(answers, choose, lambda task: bool(named(task).labels))
 
 
-def rows_of_all(runs: Sequence[Run], router: Router | None = None) -> list[Row]:
-    """Result rows of the router, if there is one, and of several bases put together in each way they allow."""
+def answers_of_all(runs: Sequence[Run], router: Router | None = None) -> dict[str, list[Answered]]:
+    """What the router answers, if there is one, and several bases put together in each way they allow."""
     found = candidates(runs)
     answers = {one.name: one.answered for one in found}
     made = {"router": routed(found, router)} if router else {}
@@ -82,7 +82,7 @@ def rows_of_all(runs: Sequence[Run], router: Router | None = None) -> list[Row]:
         if len(answers) > 2:
             made["consensus"] = consensus(answers)
         made["agreed"] = agreed(answers)
-    return [row for name, answered in made.items() for row in rows(answered, name, "ensemble")]
+    return made
 
 
 def _each(

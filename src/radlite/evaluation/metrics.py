@@ -50,8 +50,8 @@ class Row(TypedDict):
     answers."""
     metric: str
     """A metric of the task, `f1 LABEL` of one label, `macro_f1` over those that occur, `micro_f1` over all,
-    `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable`, `too_long` or, where there
-    are such, `failed`: the share of items that got no answer for this reason."""
+    `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable`, `too_long` and, where
+    there are such, `abstained` and `failed`: the share of items that got no answer for this reason."""
     value: float
     low: float
     high: float
@@ -158,6 +158,11 @@ def rows_of(answered: Sequence[Answered], setup: Setup) -> list[Row]:
     return rows(answered, setup.name, setup.stage, setup.shots, setup.asked)
 
 
+def rows_of_all(answers: Mapping[str, Sequence[Answered]], stage: Stage) -> list[Row]:
+    """As `rows`, of several by their names."""
+    return [row for name, answered in answers.items() for row in rows(answered, name, stage)]
+
+
 def rows(answered: Sequence[Answered], model: str, stage: Stage, shots: int = 0, asked: str = "") -> list[Row]:
     """Result rows of one model: for each task and slice its metrics, macro-F1 if it has labels, and the failures.
 
@@ -246,8 +251,8 @@ def measures(task: Task, items: Sequence[Answered], whole: bool = False) -> dict
     found |= _f1([item.counts for item in items], whole)
     if task.rank:
         found |= _ordinal(task, items)
-    for failure in ("unreadable", "too_long", "failed"):
-        if failure != "failed" or any(item.status == failure for item in items):
+    for failure in ("unreadable", "too_long", "abstained", "failed"):
+        if failure in ("unreadable", "too_long") or any(item.status == failure for item in items):
             found[failure] = _mean({at: float(item.status == failure) for at, item in enumerate(items)})
     return found
 

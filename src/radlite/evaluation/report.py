@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,17 +131,6 @@ def _columns(rows: Iterable[Row], titles: Mapping[Stage, str]) -> list[Column]:
         ),
         Column("router", "ensemble", model="router"),
     ]
-
-
-def columns_of(rows: Sequence[Row], titles: Mapping[Stage, str] = _STAGES) -> list[Column]:
-    """A column for each baseline, for each model in each way it was asked, and for the ensembles."""
-    found = []
-    for column in _columns(rows, titles):
-        key = (column.stage, column.shots, column.asked)
-        models = dict.fromkeys(row["model"] for row in rows if _key(row)[:3] == key)
-        found += [replace(column, model=name) for name in models if column.model in (None, name)]
-    others = dict.fromkeys(row["model"] for row in rows if row["stage"] == "ensemble" and row["model"] != "router")
-    return found + [Column(name, "ensemble", model=name) for name in others]
 
 
 def show(

@@ -1,5 +1,6 @@
 """What a wrong RADS category would do to a patient: exhaustive and exclusive classes, all items in the denominator."""
 
+from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 from radlite.rads.table import NO_RADS, Category, category, scale
@@ -32,6 +33,24 @@ nothing does yet.
 
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 """All classes. Where a NI-RADS pair has two errors, the one that stands later here counts."""
+
+MEANING: Final[Mapping[Severity, str]] = {
+    "exact": "the true category",
+    "exact_at_parent": "right but for the subdivision",
+    "lateral": "another category of the same rank",
+    "overcall_minor": "too high; the same is done next",
+    "undercall_minor": "too low; the same is done next",
+    "false_incomplete": "incomplete, where a category is due",
+    "false_closure": "a final category, where the study is incomplete",
+    "overcall_major": "too high; another step follows",
+    "undercall_major": "too low; another step follows",
+    "wrong_system": "a category of another system or scale",
+    "false_rads": "a category, where no system applies",
+    "missed_rads": "no category, where one is due",
+    "abstained": "withheld",
+    "invalid": "no category at all",
+}
+"""What an answer of each class was, for people."""
 
 
 def severity(answer: str | None, truth: str) -> Severity:
