@@ -397,7 +397,7 @@ def test_what_is_no_http_is_hung_up_on(server: Server) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\0" * 100,
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET http://[ HTTP/1.1\r\nHost: \xff\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n\r\n",
     ):
         with connect(server) as own:
             own.sendall(noise)
