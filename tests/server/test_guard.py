@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import socket
 import time
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from radlite.errors import UserError
 from radlite.server.guard import Guard, keys
-from radlite.server.log import Log
+from radlite.server.log import Handler, Log
 from radlite.server.settings import Settings, load
 from tests.server.process import REPORT, Server
 
@@ -322,6 +323,25 @@ def test_no_head_of_a_request_breaks_the_guard(headers: list[tuple[bytes, bytes]
     sent = asyncio.run(once())
     assert sent[0]["status"] in (200, 204, 403, 413, 415)
     assert len(out.getvalue().splitlines()) == 1
+
+
+def test_what_libraries_say_is_not_repeated() -> None:
+    out = StringIO()
+    logger = logging.getLogger("some.library")
+    handler = Handler(Log(out))
+    logger.addHandler(handler)
+    try:
+        logger.warning("Found canary in %s", "canary")
+        try:
+            raise ValueError("canary")
+        except ValueError:
+            logger.exception("canary")
+    finally:
+        logger.removeHandler(handler)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert "canary" not in out.getvalue()
+    assert [line["logger"] for line in lines] == ["some.library"] * 2
+    assert lines[0]["place"].startswith("test_guard.py:") and lines[1]["types"] == ["ValueError"]
 
 
 @pytest.fixture(scope="module")

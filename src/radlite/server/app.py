@@ -341,7 +341,7 @@ def _asked(form: FormData) -> dict[str, Any]:
     if unknown := [name for name in form if name not in known_fields]:
         raise Refused(422, "invalid", f"The form has {len(unknown)} fields that are not known here; see /v1/docs.")
     values = {name: str(form.get(name, "")).strip() for name in known_fields if name not in ("file", "keep")}
-    if not values["tasks"]:
+    if not values["tasks"].strip(", "):
         raise Refused(422, "invalid", "tasks is missing; send names of tasks, separated by commas, or all.")
     tasks = [] if values["tasks"] == "all" else [one.strip() for one in values["tasks"].split(",") if one.strip()]
     for at, name in enumerate(tasks):
