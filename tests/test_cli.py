@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from radlite.export import gguf
+from radlite.files import sha256
 from radlite.routing.router import Choice, Router
 from tests.conftest import random_base
 from tests.runtime import gguf_file
@@ -115,6 +116,16 @@ def test_a_router_sends_each_task_to_its_model(model: Path, foreign: Path, repor
     one = ("--model", model, "--router", router)
     complains(radlite("read", report, "--task", "n_staging", *one), "sends n_staging to foreign", "--model")
     complains(radlite("read", report, "--task", "m_staging", "--model", model, *one), "are both random")
+
+
+def test_a_router_refuses_another_file_than_it_was_learned_from(model: Path, report: Path, tmp_path: Path) -> None:
+    def asked(identity: str) -> subprocess.CompletedProcess[bytes]:
+        choice = Choice("random", "accuracy", 1.0, 0.9, 1.0, 9, "the only one", identity=identity)
+        Router({"m_staging": choice}).save(tmp_path / "router.json")
+        return radlite("read", report, "--task", "m_staging", "--router", tmp_path / "router.json", "--model", model)
+
+    assert asked(sha256(model)).returncode == 0
+    complains(asked("0" * 64), "by the answers of another file", str(model))
 
 
 def test_an_answer_has_a_limit_of_time(model: Path, report: Path) -> None:

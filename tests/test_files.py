@@ -1,5 +1,6 @@
 """Claims about writing: whole or not at all, and one process at a time."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from radlite import files
 from radlite.errors import UserError
 from radlite.files import atomic_folder, exclusive, front_matter, read_json, read_text, write_json
 
@@ -116,3 +118,24 @@ def test_the_head_of_a_card_is_a_mapping_or_nothing(tmp_path: Path) -> None:
         assert front_matter(card) == {}
     card.write_bytes(b"---\na: \xff\n---\n")
     assert front_matter(card) == {} == front_matter(tmp_path / "none") == front_matter(tmp_path)
+
+
+def test_the_digest_of_a_big_file_is_remembered_until_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "_BIG", 4)
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"12345678")
+    known = tmp_path / "cache" / "radlite" / "digests.json"
+    assert files.known_sha256(path) == files.sha256(path)
+    known.write_text(known.read_text().replace(files.sha256(path), "remembered"))
+    assert files.known_sha256(path) == "remembered"
+    path.write_bytes(b"87654321")
+    assert files.known_sha256(path) == files.sha256(path)
+    for broken in ("{", "[]", json.dumps({str(path): 1})):
+        known.write_text(broken)
+        assert files.known_sha256(path) == files.sha256(path)
+    known.unlink()
+    known.mkdir()
+    assert files.known_sha256(path) == files.sha256(path)

@@ -24,6 +24,9 @@ MAX_MODEL_TEXT_BYTES = 64 << 20
 """A model's tokenizer.json has some 10 MiB."""
 
 
+_BIG = 64 << 20
+"""Bytes from which on the digest of a file takes long enough to be remembered."""
+
 _MAX_TOML_BYTES = 1 << 20
 _MAX_DOTS = 100
 """In a line: for a dotted key, tomllib takes memory by the square of its parts."""
@@ -201,6 +204,30 @@ def decode(data: bytes, what: str, limit: int = MAX_TEXT_BYTES) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"The {what} is not UTF-8 (byte {error.start}); convert it, for example with iconv.") from error
+
+
+def cache_folder() -> Path:
+    """Where what was found out once is kept for this user; it may be deleted at any time."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or str(Path.home() / ".cache")
+    return Path(base) / "radlite"
+
+
+def known_sha256(path: Path) -> str:
+    """As `sha256`, but computed once for each big file: it is remembered with its size and times of change."""
+    stat, key = path.stat(), str(path.resolve())
+    if stat.st_size < _BIG:
+        return sha256(path)
+    state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    place, known = cache_folder() / "digests.json", dict[str, Any]()
+    with contextlib.suppress(UserError):
+        known = read_json(place, "digests")
+    found = known.get(key)
+    if isinstance(found, list) and found[:-1] == state:
+        return str(found[-1])
+    digest = sha256(path)
+    with contextlib.suppress(UserError, OSError):  # where it cannot be kept, it is computed again
+        write_json(place, {**known, key: [*state, digest]})
+    return digest
 
 
 def sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import radlite
 from radlite.errors import UserError
-from radlite.files import read_json, sha256, write_json
+from radlite.files import known_sha256, read_json, sha256, write_json
 
 NAME = "radlite.json"
 """File name of the manifest in a folder; a GGUF carries the same JSON under the key `radlite.manifest`."""
@@ -94,6 +94,11 @@ def weights_hash(folder: Path) -> str:
     if not files:
         raise UserError(f"{folder} has no safetensors weights; give a model folder.")
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+
+
+def file_identity(path: Path, adapter: Path | None = None) -> str:
+    """One digest of a GGUF file, or of one with an adapter over it."""
+    return text_hash([known_sha256(path), known_sha256(adapter)]) if adapter else known_sha256(path)
 
 
 def text_hash(value: Any) -> str:

@@ -146,3 +146,15 @@ def test_every_baseline_gives_rows_and_rules_only_where_there_are_rules() -> Non
     task = "rads_assignment"
     train, test = ([item(task, number, "TI-RADS 3", split) for number in range(4)] for split in ("train", "test"))
     assert {row["model"] for row in rows_of_all(train, test)} == {"majority", "tfidf", "rules"}
+
+
+def test_baselines_count_what_is_scored_and_not_its_subdivisions() -> None:
+    rows = [item("m_staging", number, answer, "train") for number, answer in enumerate(["M0", "M1", "M1a", "M1b"] * 5)]
+    tested = [item("m_staging", 100 + number, answer) for number, answer in enumerate(["M0", "M1", "M1a", "M1b"] * 5)]
+    assert sum(one.values["accuracy"] for one in majority(rows, tested)) == 15
+    assert sum(one.values["accuracy"] for one in tfidf(rows, tested)) >= 15
+
+
+def test_without_training_examples_the_rules_are_the_only_baseline() -> None:
+    tested = [item("rads_assignment", number, "TI-RADS 3") for number in range(3)]
+    assert {row["model"] for row in rows_of_all([], tested)} == {"rules"}

@@ -1,5 +1,6 @@
 """Choosing by validation answers: what chance does, what it does not, and what an oracle's advantage is worth."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from radlite.evaluation.ensembles import agreed, averaged, consensus
 from radlite.evaluation.metrics import Answered, Setup, Stage, grade, rows
 from radlite.evaluation.run import Run, evaluate
 from radlite.reader import Reader
-from radlite.routing.router import Router
+from radlite.routing.router import Calibration, Choice, Router
 from radlite.runtime.scripted import ScriptedModel
 from tests.evaluation.items import item, said
 
@@ -60,6 +61,20 @@ def test_of_the_runs_of_a_model_the_last_stage_asked_in_the_usual_way_is_chosen_
         ("one", 3, 0.9),
         ("two", 0, 0.5),
     ]
+
+
+def test_two_files_of_one_name_and_stage_are_never_taken_for_one() -> None:
+    two = [run("one", "quantized", staged(0.9), kind="Q4_K_M"), run("one", "quantized", staged(0.5), kind="Q8_0")]
+    with pytest.raises(UserError, match="are both of one"):
+        choosing.candidates(two)
+
+
+def test_a_router_takes_no_other_file_for_the_one_it_was_learned_from() -> None:
+    own = [Candidate("a", 1, staged(0.9), "first"), Candidate("b", 1, staged(0.2), "second")]
+    router = learn(own)
+    assert len(routed(own, router)) == 100
+    with pytest.raises(UserError, match="of another file"):
+        routed([dataclasses.replace(one, identity="third") for one in own], router)
 
 
 def test_several_models_together_have_rows_and_one_alone_has_none() -> None:
@@ -174,6 +189,34 @@ def test_consensus_is_the_impression_most_like_the_others() -> None:
     assert found.text in texts[:2]
 
 
+def test_a_limit_is_held_against_answers_that_it_was_not_learned_from() -> None:
+    sure, unsure = likely("entailment", "entailment", 0.9), likely("neutral", "entailment", 0.5)
+    calibration = Calibration(threshold=0.6, n=40, risk=0.3)
+    choice = Choice("a", "accuracy", 1.0, 0.9, 1.0, 40, "the only one", calibration)
+    router = Router({"radiology_nli": choice})
+    wrong = likely("neutral", "entailment", 0.9)
+
+    def held(*answered: Answered) -> choosing.Withheld:
+        [found] = choosing.withheld([Candidate("a", 1, answered), Candidate("b", 1, answered)], router)
+        return found
+
+    one = held(*[sure] * 60, *[unsure] * 40)
+    assert (one.kept.coverage.value, one.kept.wrong.n, one.kept.wrong.value, one.words) == (0.6, 60, 0.0, "holds")
+    assert held(*[sure] * 10, *[wrong] * 30).words == "does not hold"
+    assert held(*[sure] * 6, *[wrong] * 4).words == "not told: above it within chance"
+    assert held(*[sure] * 9, *[wrong]).words == "not told: below it within chance"
+    assert held(unsure).words == "holds" and held(unsure).kept.wrong.n == 0
+    assert not choosing.withheld([Candidate("b", 1, [sure])], router)
+
+
+def test_where_no_limit_is_low_enough_the_command_says_so(tmp_path: Path) -> None:
+    answered = [likely("entailment" if number % 2 else "neutral", "entailment", 0.9) for number in range(40)]
+    out = tmp_path / "router.json"
+    learn([Candidate("a", 1, [dataclasses.replace(one, split="validation") for one in answered])], 0.1).save(out)
+    [choice] = Router.load(out).choices.values()
+    assert (choice.calibration.threshold, choice.calibration.risk) == (0.0, 0.1)
+
+
 def test_the_command_learns_from_the_validation_runs_of_a_folder(tmp_path: Path) -> None:
     for split in ("validation", "test"):
         items = [item("m_staging", number, "M0", split) for number in range(40)]
@@ -184,7 +227,8 @@ def test_the_command_learns_from_the_validation_runs_of_a_folder(tmp_path: Path)
     done = run.invoke(
         app, ["route", str(tmp_path / "out"), "--out", str(tmp_path / "router.json")], catch_exceptions=False
     )
-    assert "m_staging: good (accuracy 1.00, n=40; higher than bad, 0.00)" in done.stdout
+    assert "m_staging: good (accuracy 1.00, n=40; higher than bad, 0.00, p <0.001 in this task alone)" in done.stdout
+    assert f"Written to {tmp_path / 'router.json'}" in done.stdout
     assert Router.load(tmp_path / "router.json").choice_for("m_staging").model == "good"
     with pytest.raises(UserError, match="validation answers only"):
         run.invoke(app, ["route", str(tmp_path / "out" / "good-test")], catch_exceptions=False)

@@ -33,8 +33,6 @@ from tests.test_cli import complains, radlite
 MODEL = str(asking.demonstration())
 FOLDER = str(base_folder("tiny-qwen3"))
 TASKS = ("m_staging", "radiology_nli")
-ITEMS = 70
-"""Of each task: a whole block, and one that is not."""
 ITEMS = 100
 """Of each task: a whole block, and one that is not."""
 
@@ -232,3 +230,28 @@ def test_a_cluster_answers_what_two_engines_do_and_says_what_is_wrong(tmp_path: 
         assert_same(one.answered, other.answered)
     with pytest.raises(UserError, match="cannot be reached"):
         evaluate_models([MODEL], asked, tmp_path / "none", ray="127.0.0.1:1")
+
+
+def test_reports_that_are_all_to_be_measured_on_need_no_training_rows(tmp_path: Path) -> None:
+    corpus.write(tmp_path / "own", sampled(8), {})
+    out = tmp_path / "out"
+    done = radlite("evaluate", MODEL, "--corpus", tmp_path / "own", "--out", out, "--json")
+    assert done.returncode == 0 and b"no training rows of m_staging, radiology_nli" in done.stderr
+    found = json.loads(done.stdout)
+    assert {row["model"] for row in found} == {"tiny-qwen3"} and {row["n"] for row in found if row["slice"] == "all"}
+    lacking = radlite("evaluate", MODEL, "--corpus", tmp_path / "own", "--out", out, "--shots", "2")
+    complains(lacking, "no training rows", "leave out --shots")
+
+
+def test_each_split_has_pages_of_its_own_and_train_is_none_to_measure_on(tmp_path: Path) -> None:
+    corpus.write(tmp_path / "data", [*sampled(6, "train"), *sampled(6), *sampled(6, "validation")], {})
+    out = tmp_path / "out"
+    for split in ("test", "validation"):
+        done = radlite("evaluate", MODEL, "--corpus", tmp_path / "data", "--out", out, "--split", split)
+        assert done.returncode == 0, done.stderr
+    assert {path.name for path in out.iterdir() if path.is_file()} - {".lock"} == {
+        f"{name}{split}.{kind}" for split in ("", "-validation")
+        for name, kind in (("report", "html"), ("report", "md"), ("summary", "json"), ("summary", "md"))
+    }  # fmt: skip
+    assert b"report-validation.html" in done.stdout
+    complains(radlite("evaluate", MODEL, "--corpus", tmp_path / "data", "--out", out, "--split", "train"), "--split")

@@ -221,6 +221,12 @@ def test_kappa_of_several_scales_is_weighted_by_their_items() -> None:
     assert value(same, "kappa", "LI-RADS")[0] == pytest.approx((2 * 1 + 2 * -1) / 4)
 
 
+def test_of_a_label_that_one_item_has_next_to_nothing_is_known() -> None:
+    found = rows(staged(*[("M0", "M0")] * 39, ("M1", "M0")), "tiny", "base")
+    [rare] = [row for row in found if (row["metric"], row["slice"]) == ("f1 M1", "all")]
+    assert (rare["value"], rare["n"]) == (0, 40) and rare["high"] > 0.7
+
+
 def test_a_majority_answer_has_a_low_macro_f1() -> None:
     found = rows(staged(*[("M0", "M0")] * 9, ("M1", "M0")), "majority", "baseline")
     assert value(found, "accuracy")[0] == 0.9

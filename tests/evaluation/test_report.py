@@ -109,7 +109,7 @@ def test_summary_keeps_rows_and_facts_and_is_read_back(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "summary.json").read_text("utf-8"))
     assert content["kind"] == "results" and content["seconds"] == {"train": 1.5} and content["bytes"]
     assert read_rows(tmp_path) == ALL == read_rows(tmp_path / "summary.json")
-    assert (tmp_path / "summary.md").read_text("utf-8") == markdown(ALL)
+    assert (tmp_path / "summary.md").read_text("utf-8") == f"Items of the test split.\n\n{markdown(ALL)}"
 
 
 WRONG = json.dumps({"rows": [{**ALL[0], "value": "0.9"}]})

@@ -15,8 +15,8 @@ from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.errors import UserError
 from radlite.evaluation import selection
-from radlite.evaluation.metrics import Row, rows, rows_of
-from radlite.evaluation.run import Run, evaluate, evaluate_models, open_model
+from radlite.evaluation.metrics import Row, Setup, rows, rows_of
+from radlite.evaluation.run import Run, evaluate, evaluate_models, open_model, runs
 from radlite.evaluation.selection import Shots
 from radlite.reader import Asked, Reader
 from radlite.runtime.scripted import ScriptedModel
@@ -191,6 +191,46 @@ def test_a_line_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"".join([*lines[:3], *lines[4:]]))
     with pytest.raises(UserError, match="other items"):
         evaluate(reader(), items(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"values": {"accuracy": float("nan")}}, {"values": {}}, {"values": None}, {"values": {"accuracy": 2}},
+     {"counts": []}, {"counts": {"M0": [1]}}, {"counts": {"M0": [float("inf"), 0, 0]}}, {"probabilities": {"M0": -1}},
+     {"probabilities": []}, {"id": ["x"]}, {"id": "m_staging-1"}, {"task": "n_staging"}, {"truth": None}],
+    ids=str,
+)  # fmt: skip
+def test_an_answer_that_cannot_be_is_named_and_counts_nowhere(tmp_path: Path, change: dict[str, Any]) -> None:
+    evaluate(reader(), items(), tmp_path / "run")
+    path = tmp_path / "run" / "m_staging.jsonl"
+    lines = path.read_text("utf-8").split("\n")
+    assert json.loads(lines[2])["id"] == items()[1].id
+    lines[3] = json.dumps({**json.loads(lines[3]), **change, **({"id": items()[1].id} if "id" in change else {})})
+    if change.get("id") == ["x"]:
+        lines[3] = json.dumps({**json.loads(lines[3]), **change})
+    path.write_text("\n".join(lines), "utf-8")
+    with pytest.raises(UserError, match=r"Line 4 of .* is damaged"):
+        runs(tmp_path)
+    with pytest.raises(UserError, match=r"Line 4 of .* is damaged"):
+        evaluate(reader(), items(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b"{}", b'{"task": []}', b"\xff", b"x" * (2 << 20)])
+def test_a_first_line_that_cannot_be_is_told(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "run" / "m_staging.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(header + b"\n")
+    with pytest.raises(UserError, match="no file of answers"):
+        runs(tmp_path)
+    with pytest.raises(UserError, match=r"m_staging\.jsonl"):
+        evaluate(reader(), items(), tmp_path / "run")
+
+
+def test_what_a_model_is_called_may_change_between_two_calls(tmp_path: Path) -> None:
+    before = evaluate(reader(), items(), tmp_path / "run", setup=Setup("one"))
+    asked = reader()
+    assert evaluate(asked, items(), tmp_path / "run", setup=Setup("other")) == before
+    assert not asked.model.prompts and {run.setup.name for run in runs(tmp_path)} == {"other"}  # type: ignore[attr-defined]
 
 
 def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:

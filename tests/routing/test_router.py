@@ -78,3 +78,28 @@ def test_an_edited_file_with_a_wrong_value_names_the_place(tmp_path: Path) -> No
     path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(UserError, match="no router file"):
         Router.load(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("calibration.threshold", "NaN"), ("calibration.threshold", -1), ("calibration.temperature", "Infinity"),
+     ("calibration.temperature", 1e-300), ("calibration.risk", 2), ("value", "NaN"), ("n", -5)],
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_told(tmp_path: Path, place: str, value: Any) -> None:
+    path = tmp_path / "router.json"
+    Router({"m_staging": choice("a", n=40)}).save(path)
+    content = json.loads(path.read_text())
+    *outer, last = place.split(".")
+    within = content["tasks"]["m_staging"]
+    for name in outer:
+        within = within[name]
+    within[last] = float(value) if isinstance(value, str) else value
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="broken at m_staging"):
+        Router.load(path)
+
+
+def test_a_system_that_is_none_is_told(tmp_path: Path) -> None:
+    Router({"rads_assignment/X\x1bRADS": choice("a")}).save(tmp_path / "router.json")
+    with pytest.raises(UserError, match=r"names X\\x1bRADS, no RADS system"):
+        Router.load(tmp_path / "router.json")

@@ -5,6 +5,7 @@ import http.server
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def test_a_real_server_is_evaluated_as_any_model_is(
     found = rows_of(run.answered, run.setup)
     [lost] = [row for row in found if (row["metric"], row["slice"]) == ("too_long", "all")]
     assert (lost["model"], lost["n"], round(lost["value"] * lost["n"])) == ("team/tiny", 13, 1)
-    [path] = tmp_path.glob("team_tiny-base-0-test/m_staging.jsonl")
+    [path] = tmp_path.glob("team_tiny-served-0-test/m_staging.jsonl")
     first = path.read_bytes()
     assert b"Example" not in first.split(b"\n")[0]
     [again] = evaluate_models([f"openai:{served}#team/tiny"], items, tmp_path)
@@ -172,3 +173,83 @@ def test_reports_go_to_this_machine_or_where_the_user_said(place: str, told: str
     with pytest.raises(UserError, match=told) as raised:
         remote.open_model(place)
     assert "secret" not in str(raised.value)
+
+
+@contextlib.contextmanager
+def raw(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that answers each connection in its own way, once it has got something."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+        def one(connection: socket.socket) -> None:
+            with contextlib.suppress(OSError), connection:
+                got = connection.recv(1 << 16)
+                if b"/models" in got:
+                    body = json.dumps({"data": [{"id": "m"}]}).encode()
+                    connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + body)
+                else:
+                    answer(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+
+
+def drip(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+    while True:
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("answer", [lambda _: time.sleep(60), drip], ids=["hangs", "drips"])
+def test_whoever_stops_waits_for_no_server(answer: Callable[[socket.socket], None]) -> None:
+    with raw(answer) as url:
+        asked = Reader(remote.open_model(f"openai:{url}#m"), "instruction", constrain=False)
+        end = time.monotonic() + 1
+        found = list(asked.readings([("m_staging", {"report": REPORT})] * 3, lambda: time.monotonic() > end))
+        assert not found and time.monotonic() < end + 20
+
+
+def test_a_reply_that_drips_for_longer_than_allowed_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_TIMEOUT", 0.4)
+    monkeypatch.setattr(remote, "_TRIES", 1)
+    with raw(drip) as url, pytest.raises(UserError, match="gave no answer 1 times"):
+        Reader(remote.open_model(f"openai:{url}#m"), "instruction").read("m_staging", {"report": REPORT})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"SECRET \x1b[31m garbage\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 200_000,
+     b'HTTP/1.0 200 OK\r\n\r\n{"choices":[{"message":{"content":"M0"},"finish_reason":"stop"}],'
+     b'"usage":{"prompt_tokens":Infinity}}',
+     b"HTTP/1.0 200 OK\r\n\r\n" + b" " * (3 << 20), b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\n{"],
+    ids=["status", "nesting", "infinity", "size", "cut"],
+)  # fmt: skip
+def test_what_is_no_answer_is_told_in_words_of_ours(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_PAUSE", 0.0)
+    with raw(lambda connection: connection.sendall(reply)) as url, pytest.raises(UserError, match="gave no") as told:
+        Reader(remote.open_model(f"openai:{url}#m"), "instruction").read("m_staging", {"report": REPORT})
+    assert "SECRET" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:abc/v1", "http://127.0.0.1:99999/v1", "http://[::1/v1", "http://127.0.0.1/a b", "x:y"]
+)
+def test_what_is_no_endpoint_is_told(url: str) -> None:
+    with pytest.raises(UserError, match="is no endpoint"):
+        remote.open_model(f"openai:{url}#m")
+
+
+def test_a_key_that_is_none_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(lambda *_: (200, {})) as (url, _):
+        monkeypatch.setenv("OPENAI_API_KEY", "secret\nkey")
+        with pytest.raises(UserError, match="OPENAI_API_KEY") as told:
+            remote.open_model(f"openai:{url}#m")
+        assert "secret" not in str(told.value)
+        monkeypatch.setenv("OPENAI_API_KEY", "secret123\n")
+        remote.open_model(f"openai:{url}#m")

@@ -168,6 +168,19 @@ def gone(processes: list[psutil.Process]) -> bool:
     return all(one.status() == psutil.STATUS_ZOMBIE for one in left if one.is_running())
 
 
+def test_a_router_that_was_learned_from_another_file_is_not_used(tmp_path: Path) -> None:
+    digest = hashlib.sha256(demonstration().read_bytes()).hexdigest()
+    for identity, serves in ((digest, True), ("0" * 64, False)):
+        choice = Choice("tiny-qwen3", "accuracy", 0.5, 0.4, 0.6, 50, "the only one", Calibration(), identity)
+        Router({"m_staging": choice}).save(tmp_path / "router.json")
+        if serves:
+            with Server(tmp_path, "--router", tmp_path / "router.json") as server:
+                assert server.read(tasks=["m_staging"]).status_code == 200
+        else:
+            told = refused("--router", tmp_path / "router.json", "--state", tmp_path / "state")
+            assert "another file" in told
+
+
 def slow_read(server: Server, found: list[httpx.Response], **asked: Any) -> threading.Thread:
     def ask() -> None:
         with httpx.Client(base_url=server.url, timeout=120, trust_env=False) as client:

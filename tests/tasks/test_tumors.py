@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from radlite.tasks.staging import M_STAGING, N_STAGING
 from radlite.tasks.tumors import TUMORS, main, primary, stated
 
 Axis = Literal["N", "M"]
@@ -330,3 +331,12 @@ def test_what_real_reports_state_agrees_with_the_registry(
     agreeing = [truth in some for some, truth in said if some]
     assert len(agreeing) > share * len(rows)
     assert sum(agreeing) > agreement * len(agreeing)
+
+
+def test_probabilities_of_subdivisions_are_those_of_their_main_category() -> None:
+    assert N_STAGING.probabilities and M_STAGING.probabilities
+    spread = ({"M0": 0.25, "M1": 0.125, "M1a": 0.5, "M1b": 0.125},)
+    assert M_STAGING.probabilities(spread) == {"M0": 0.25, "M1": 0.75}
+    assert N_STAGING.probabilities(({"Positive. N staging: N2a": 0.5, "Positive. N staging: N2": 0.25},)) == {
+        "N2": 0.75
+    }

@@ -102,6 +102,11 @@ def scan(folder: Path, task: str | None = None, split: str | None = None) -> Ite
         yield from _read_part(folder, name, one, files[f"{name}/{one}.parquet"])
 
 
+def has(folder: Path, task: str, split: str) -> bool:
+    """Whether the corpus has rows of this task in this split."""
+    return f"{task}/{split}.parquet" in describe(folder)["files"]
+
+
 def tasks(folder: Path) -> list[str]:
     """Names of the tasks that the corpus has rows of, sorted."""
     return sorted({file.split("/")[0] for file in describe(folder)["files"]})

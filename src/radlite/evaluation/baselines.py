@@ -28,7 +28,7 @@ def rules(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
         assert rule
         return [rule(example.inputs) for example in asked]
 
-    return _baseline(train, [example for example in test if rule_for(example.task, ())], answers)
+    return _baseline(train, [example for example in test if rule_for(example.task, ())], answers, learns=False)
 
 
 def tfidf(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
@@ -41,22 +41,25 @@ def tfidf(train: Sequence[Example], test: Sequence[Example]) -> list[Answered]:
 
 
 def rows_of_all(train: Sequence[Example], test: Sequence[Example]) -> list[Row]:
-    """Result rows of every baseline."""
-    made = {"majority": majority, "tfidf": tfidf, "rules": rules}
-    return [row for name, baseline in made.items() for row in rows(baseline(train, test), name, "baseline")]
+    """Result rows of every baseline; of a task without training examples, of those that learn from none."""
+    taught = {example.task for example in train}
+    learned = [example for example in test if example.task in taught]
+    made = {"majority": majority(train, learned), "tfidf": tfidf(train, learned), "rules": rules(train, test)}
+    return [row for name, answered in made.items() for row in rows(answered, name, "baseline")]
 
 
 def _baseline(
     train: Sequence[Example],
     test: Sequence[Example],
     answers: Callable[[Task, list[Example], list[Example]], Iterable[str]],
+    learns: bool = True,
 ) -> list[Answered]:
     """Grade what `answers(task, training examples, test examples)` gives as plain text, read as any model's text is."""
     result = []
     for name in dict.fromkeys(example.task for example in test):
         task = named(name)
         solved, asked = ([example for example in part if example.task == name] for part in (train, test))
-        _check(task, solved, asked)
+        _check(task, solved, asked, learns)
         start = time.perf_counter()
         texts = list(answers(task, solved, asked))
         seconds = (time.perf_counter() - start) / len(asked)
@@ -64,8 +67,8 @@ def _baseline(
     return result
 
 
-def _check(task: Task, train: Sequence[Example], test: Sequence[Example]) -> None:
-    if not train:
+def _check(task: Task, train: Sequence[Example], test: Sequence[Example], learns: bool) -> None:
+    if learns and not train:
         raise UserError(f"There is no training data for {task.name}, which its baselines need; add it to the corpus.")
     if {example.id for example in train} & {example.id for example in test}:
         raise UserError(f"Items of {task.name} are both learned from and evaluated; build the corpus again.")
@@ -82,7 +85,22 @@ def _most_frequent(task: Task, train: Sequence[Example]) -> str:
     if task is ABNORMALITY:
         known = [answer.states for example in train if (answer := task.read(example.answer))]
         return task.render(Abnormalities({name: _first(states[name] for states in known) for name in CLASSES}))
-    return _first(example.answer for example in train)
+    return _first(example.answer for example in _labelled(task, train).get(_usual(task, train), train))
+
+
+def _usual(task: Task, train: Sequence[Example]) -> str:
+    """The most frequent label; empty where the task has none."""
+    counts = {label: len(rows) for label, rows in _labelled(task, train).items()}
+    return min(counts, key=lambda label: (-counts[label], label), default="")
+
+
+def _labelled(task: Task, train: Sequence[Example]) -> dict[str, list[Example]]:
+    """The examples of each label: several answers may come to one, as `M1a` to `M1`."""
+    found: dict[str, list[Example]] = {}
+    for example in train if task.labels else ():
+        if (answer := task.read(example.answer)) is not None:
+            found.setdefault(task.label(answer), []).append(example)
+    return found
 
 
 def _first(values: Iterable[Value]) -> Value:
@@ -91,12 +109,14 @@ def _first(values: Iterable[Value]) -> Value:
 
 
 def _classified(task: Task, train: list[Example], test: list[Example]) -> list[str]:
-    labels = [example.answer for example in train]
-    if len(set(labels)) == 1:
-        return labels[:1] * len(test)
+    groups = _labelled(task, train)
+    usual = {label: _first(example.answer for example in rows) for label, rows in groups.items()}
+    if len(usual) == 1:
+        return [*usual.values()] * len(test)
+    told = [(_document(task, example), label) for label, rows in groups.items() for example in rows]
     model = _pipeline()
-    model.fit([_document(task, example) for example in train], labels)
-    return [str(label) for label in model.predict([_document(task, example) for example in test])]
+    model.fit([document for document, _ in told], [label for _, label in told])
+    return [usual[str(label)] for label in model.predict([_document(task, example) for example in test])]
 
 
 def _pipeline() -> Any:

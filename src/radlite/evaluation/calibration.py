@@ -53,7 +53,7 @@ def fit(answered: Sequence[Answered], risk: float | None = None) -> Calibration:
     temperature = _temperature(answered)
     given, right = confidences(answered, temperature)
     kept = threshold(given, right, risk) if risk is not None else None
-    return Calibration(temperature, kept.threshold if kept else 0.0, len(answered))
+    return Calibration(temperature, kept.threshold if kept else 0.0, len(answered), risk or 0.0)
 
 
 def confidences(answered: Sequence[Answered], temperature: float = 1.0) -> tuple[Vector, Vector]:
@@ -82,6 +82,13 @@ def _temperature(answered: Sequence[Answered]) -> float:
         first, second = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, second) if loss(first) <= loss(second) else (first, high)
     return round(float(np.exp((low + high) / 2)), 4)
+
+
+def at_its_end(temperature: float) -> str:
+    """Words for a temperature that would have been lower or higher if that were tried; else nothing."""
+    if temperature <= _COLDEST * 1.01:
+        return " (the lowest tried)"
+    return " (the highest tried)" if temperature >= _HOTTEST / 1.01 else ""
 
 
 def _of(likely: dict[str, float], one: Answered) -> float:

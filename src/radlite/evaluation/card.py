@@ -3,7 +3,6 @@
 The form of the metadata: https://github.com/huggingface/hub-docs/blob/main/modelcard.md.
 """
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +16,9 @@ from radlite import manifest
 from radlite.errors import UserError, shown
 from radlite.evaluation import report
 from radlite.evaluation.metrics import FEW, Answered, Row, counted, rows_of
-from radlite.evaluation.run import Run, file_identity, runs
-from radlite.files import atomic, front_matter, read_json
+from radlite.evaluation.run import Run, runs
+from radlite.files import atomic, front_matter, read_json, read_text
+from radlite.manifest import file_identity
 from radlite.rads.severity import SEVERITIES
 from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf
@@ -29,6 +29,9 @@ from radlite.tasks.rads import RADS
 TAG: Final = "radlite"
 """The tag in the metadata by which a card is known to be one of ours."""
 
+_MADE: Final = (
+    "By `radlite card`, from the file's own manifest and from its answers. Nothing in it was written by hand."
+)
 _SPLIT: Final = "test"
 _LONGEST: Final = 300
 """Characters of a text of others that a card repeats."""
@@ -127,12 +130,16 @@ def write(out: Path, model: Path, results: Path, adapter: Path | None = None) ->
     is in the card, and the same inputs make the same card. Raises `UserError` if `out` is a file that is no card of
     ours, if a file cannot be read, or if there are no such answers, or several runs of them.
     """
-    tags = front_matter(out).get("tags") if out.is_file() else [TAG]
-    if not (isinstance(tags, list) and TAG in tags):
+    if out.is_file() and not _is_ours(out):
         raise UserError(f"{out} was not written by radlite card; choose another place with --out, or move it away.")
     text = _card(model, results, adapter)
     with atomic(out) as part:
         part.write_text(text, "utf-8")
+
+
+def _is_ours(path: Path) -> bool:
+    tags = front_matter(path).get("tags")
+    return isinstance(tags, list) and TAG in tags and _MADE in read_text(path, "model card")
 
 
 def _card(path: Path, results: Path, adapter: Path | None) -> str:
@@ -147,7 +154,7 @@ def _card(path: Path, results: Path, adapter: Path | None) -> str:
 def _results(model: _Model, folder: Path) -> _Results:
     place = "+".join(map(str, model.files))
     again = f"run radlite evaluate {place} --corpus CORPUS --out {folder}"
-    own = [run for run in runs(folder) if run.identity == model.identity]
+    own = runs(folder, model.identity)
     if not own:
         raise UserError(f"{folder} holds no answers of {place}, only of other models; {again} first.")
     usual = [run for run in own if _is_usual(run)]
@@ -211,7 +218,7 @@ def _line(value: object) -> str:
 
 def _plain(value: object) -> str:
     """The same, without meaning to Markdown, HTML or mathematics."""
-    return re.sub(r"[\\`*\[\]<>|~$#&]", r"\\\g<0>", _line(value))
+    return report.plain(_line(value))
 
 
 def _fact(value: object) -> str:
@@ -386,10 +393,9 @@ def _training(model: _Model, found: _Results) -> str:
 
 def _numbers(model: _Model, found: _Results) -> str:
     rows = [row for row in found.rows if row["slice"] == "all"]
-    named_plainly: list[Row] = [{**row, "model": _plain(row["model"])} for row in (*found.beside, *rows)]
     parts = [
         f"All items of the {_SPLIT} split that were asked, in the usual prompts and without solved examples.",
-        report.markdown(named_plainly).strip(),
+        report.markdown([*found.beside, *rows]).strip(),
     ]
     without = sorted({row["task"] for row in rows} - {row["task"] for row in found.beside})
     if without:
@@ -508,7 +514,7 @@ def _origin(model: _Model, found: _Results) -> str:
         lines = lines[:-1]
     return _section(
         "How this card was made",
-        "By `radlite card`, from the file's own manifest and from its answers. Nothing in it was written by hand.",
+        _MADE,
         _table(("", ""), lines),
     )
 

@@ -7,8 +7,8 @@ from typing import Final, get_args
 import numpy as np
 
 from radlite.errors import UserError
-from radlite.evaluation.calibration import fit
-from radlite.evaluation.comparison import LEVEL, compare
+from radlite.evaluation.calibration import Kept, confidences, fit, kept
+from radlite.evaluation.comparison import LEVEL, compare, told_p
 from radlite.evaluation.estimate import holm
 from radlite.evaluation.metrics import FEW, Answered, Measure, Stage, counted, measures
 from radlite.evaluation.run import Run
@@ -21,11 +21,12 @@ _HALVES: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model with its answers. `size` is in bytes, 0 where unknown."""
+    """A model with its answers. `size` is in bytes, 0 where unknown; `identity` as in `Choice`."""
 
     name: str
     size: int
     answered: Sequence[Answered]
+    identity: str = ""
 
     def of(self, task: str, group: str | None = None) -> "Candidate":
         """Its answers to one task, or to the items of one slice of it."""
@@ -86,7 +87,9 @@ def _ties(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
     adjusted = holm([one.probability for one in found])
     tied = [one for one, probability in zip(others, adjusted, strict=True) if probability >= LEVEL]
     after = f"{others[0].name}, {_value(others[0]):.2f}"
-    return [best, *tied], f"higher than {after}" if not tied else f"the highest, not told apart from {after}"
+    if tied:
+        return [best, *tied], f"the highest, not told apart from {after}"
+    return [best], f"higher than {after}, p {told_p(adjusted[0])} in this task alone"
 
 
 def _value(candidate: Candidate) -> float:
@@ -102,7 +105,9 @@ def _measure(candidate: Candidate) -> Measure:
 def _choice(candidate: Candidate, why: str, risk: float | None) -> Choice:
     task = named(candidate.answered[0].task)
     found = _measure(candidate).estimate()
-    made = Choice(candidate.name, task.metric, found.value, found.low, found.high, found.n, why)
+    made = Choice(
+        candidate.name, task.metric, found.value, found.low, found.high, found.n, why, identity=candidate.identity
+    )
     return replace(made, calibration=fit(counted(candidate.answered), risk)) if task.labels else made
 
 
@@ -135,15 +140,63 @@ def routed(candidates: Sequence[Candidate], router: Router) -> list[Answered]:
     The system of a RADS item is its true one here; a reader has to find it out.
     """
     by_name = {one.name: {(answer.task, answer.id): answer for answer in one.answered} for one in candidates}
+    identities = {one.name: one.identity for one in candidates}
     result = []
     for answer in dict.fromkeys((a.task, a.id, a.slices) for one in candidates for a in one.answered):
         task, id, slices = answer
         system = next((name for name in slices if name in systems()), None)
-        found = by_name.get(router.choice_for(task, system).model, {}).get((task, id))
+        choice = router.choice_for(task, system)
+        if choice.identity and choice.identity != identities.get(choice.model, choice.identity):
+            raise UserError(
+                f"The router chose {choice.model} for {task} by the answers of another file than the one of that name "
+                "here; evaluate that file, or learn a router from this one's answers to the validation split."
+            )
+        found = by_name.get(choice.model, {}).get((task, id))
         if not found:
             raise UserError(f"The router's model for {task} is not among the results; evaluate it too.")
         result.append(found)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What a router's limit on one task, or RADS system, comes to on answers that it was not learned from."""
+
+    task: str
+    model: str
+    risk: float
+    """The share of wrong answers that was asked for, at most."""
+    kept: Kept
+
+    @property
+    def words(self) -> str:
+        """Whether it holds."""
+        wrong = self.kept.wrong
+        if not wrong.n or wrong.high <= self.risk:
+            return "holds"
+        if wrong.low > self.risk:
+            return "does not hold"
+        return "not told: " + ("above" if wrong.value > self.risk else "below") + " it within chance"
+
+
+def withheld(candidates: Sequence[Candidate], router: Router) -> list[Withheld]:
+    """The limits of a router on these answers. The system of a RADS item is its true one, as in `routed`."""
+    by_name = {one.name: one for one in candidates}
+    found = []
+    for key, choice in router.choices.items():
+        task, _, system = key.partition("/")
+        if not (choice.calibration.threshold and choice.calibration.risk and choice.model in by_name):
+            continue
+        own = [other.partition("/")[2] for other in router.choices if not system and other.startswith(f"{task}/")]
+        items = [
+            one for one in counted(by_name[choice.model].of(task, system or None).answered)
+            if not any(name in one.slices for name in own)
+        ]  # fmt: skip
+        if items:
+            given, right = confidences(items, choice.calibration.temperature)
+            left = kept(given, right, choice.calibration.threshold)
+            found.append(Withheld(key, choice.model, choice.calibration.risk, left))
+    return found
 
 
 def noise(candidates: Sequence[Candidate], router: Router, task: str, seed: int = 0) -> Noise:
@@ -167,14 +220,26 @@ def noise(candidates: Sequence[Candidate], router: Router, task: str, seed: int 
 
 
 def candidates(runs: Sequence[Run]) -> list[Candidate]:
-    """The models of these runs, asked in the usual way, each at the last stage that it is there in."""
+    """The models of these runs, asked in the usual way, each at the last stage that it is there in.
+
+    Raises `UserError` if two runs are of one model and stage: a router tells models apart by their names.
+    """
     order = list(get_args(Stage))
     found: dict[str, Run] = {}
-    for run in runs:
+    for run in (run for run in runs if run.setup.usual):
         known = found.get(run.setup.name)
-        if run.setup.usual and (known is None or order.index(run.setup.stage) > order.index(known.setup.stage)):
-            found[run.setup.name] = run
-    return [Candidate(run.setup.name, run.setup.size, run.answered) for run in found.values()]
+        if known and order.index(known.setup.stage) > order.index(run.setup.stage):
+            continue
+        if known and known.setup.stage == run.setup.stage:
+            raise UserError(
+                f"{known.folder} and {run.folder} are both of {run.setup.name}; give one of them, or evaluate both in "
+                "one call, which tells them apart by the names of their files."
+            )
+        found[run.setup.name] = run
+    return [
+        Candidate(run.setup.name, run.setup.size, run.answered, run.identity if run.setup.kind else "")
+        for run in found.values()
+    ]
 
 
 def value(candidate: Candidate, task: str) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from radlite.errors import UserError
 from radlite.evaluation.estimate import Estimate, Vector, exchanged, holm, mcnemar, statistic
@@ -15,6 +16,12 @@ from radlite.tasks import named
 
 LEVEL: Final = 0.05
 """Adjusted probability below which a difference is told as one."""
+
+BOTH: Final = (
+    "An interval is of one task alone, p is adjusted for all: an interval without 0 may stand beside 'no evidence of a "
+    "difference'."
+)
+"""What readers of both have to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +122,11 @@ def _tested(both: Measure, n: int) -> tuple[str, float, tuple[int, int] | None]:
 def table(compared: Sequence[Comparison], names: tuple[str, str]) -> Table:
     """A table for a terminal of 80 columns."""
     result = Table(
-        box=box.SIMPLE_HEAD, padding=0, pad_edge=False, caption_justify="left", title=f"A: {names[0]}\nB: {names[1]}",
-        title_justify="left", title_style="",
+        box=box.SIMPLE_HEAD, padding=0, pad_edge=False, caption_justify="left",
+        title=Text(f"A: {names[0]}\nB: {names[1]}"), title_justify="left", title_style="",
         caption="A - B with its 95 % interval by a paired bootstrap; p by Holm's method for "
         f"{len(compared)} {'task' if len(compared) == 1 else 'tasks'}: McNemar's exact test where an item is right or "
-        "wrong, else a randomisation test.",
+        "wrong, else a randomisation test. " + BOTH,
     )  # fmt: skip
     result.add_column("task\nmetric, n", overflow="fold")
     for head in ("A", "B", "A - B", "p"):
@@ -132,11 +139,16 @@ def table(compared: Sequence[Comparison], names: tuple[str, str]) -> Table:
             f"{one.first.value:.2f}\n{one.first.low:.2f}-{one.first.high:.2f}",
             f"{one.second.value:.2f}\n{one.second.low:.2f}-{one.second.high:.2f}",
             f"{gap.value:+.2f}\n{gap.low:+.2f} to {gap.high:+.2f}",
-            "<0.001" if one.adjusted < 0.001 else f"{one.adjusted:.3f}",
+            told_p(one.adjusted),
             one.words + (f"\nright in one only: A {one.unlike[0]}, B {one.unlike[1]}" if one.unlike else ""),
         )
         result.add_section()
     return result
+
+
+def told_p(probability: float) -> str:
+    """A probability as it is printed."""
+    return "<0.001" if probability < 0.001 else f"{probability:.3f}"
 
 
 def as_json(compared: Sequence[Comparison]) -> list[dict[str, Any]]:

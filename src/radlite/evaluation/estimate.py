@@ -67,21 +67,26 @@ def paired(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Es
 
 
 def statistic(
-    function: Callable[[Vector], Vector], n: int, seed: int = 0, floor: float = 0.0, ceiling: float = 1.0
+    function: Callable[[Vector], Vector],
+    n: int,
+    seed: int = 0,
+    floor: float = 0.0,
+    ceiling: float = 1.0,
+    telling: int | None = None,
 ) -> Estimate:
     """A statistic of `n` items with a percentile bootstrap of 2,000 resamples (Efron, 1979).
 
     `function` takes weights, (resamples, n): how often each item was drawn; it gives one value a resample, between
     `floor` and `ceiling`. Where every resample gives the same value, as for a perfect score, the bootstrap is blind;
     the interval then allows for a share of items unlike all that were seen, at most Wilson's upper bound of 0 in `n`,
-    which might take any value.
+    which might take any value; or of 0 in `telling`, where only so many of the items have a say.
     """
     if n == 0:
         return Estimate(floor, floor, ceiling, 0)
     value = float(np.clip(function(np.ones((1, n)))[0], floor, ceiling))
     draws = _bootstrap(function, n, seed)
     if np.ptp(draws) < 1e-12:
-        unseen = proportion(0, n).high
+        unseen = proportion(0, n if telling is None else telling).high
         low, high = ((1 - unseen) * value + unseen * end for end in (floor, ceiling))
     else:
         low, high = np.clip(np.quantile(draws, (0.025, 0.975)), floor, ceiling).tolist()

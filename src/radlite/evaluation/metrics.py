@@ -26,7 +26,8 @@ FEW = 30
 _PROXY = "proxy"
 """Tier and slice of answers that only stand for the true ones."""
 
-Stage = Literal["baseline", "base", "tuned", "quantized", "ensemble"]
+Stage = Literal["baseline", "base", "served", "tuned", "quantized", "ensemble"]
+"""`served`: behind a server, which does not tell what its weights are."""
 
 
 class Row(TypedDict):
@@ -49,8 +50,8 @@ class Row(TypedDict):
     answers."""
     metric: str
     """A metric of the task, `f1 LABEL` of one label, `macro_f1` over those that occur, `micro_f1` over all,
-    `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable` or `too_long`: the share of
-    items that got no answer for this reason."""
+    `kappa` (quadratic weights) and `rank_error` where labels have an order, or `unreadable`, `too_long` or, where there
+    are such, `failed`: the share of items that got no answer for this reason."""
     value: float
     low: float
     high: float
@@ -221,6 +222,8 @@ class Measure:
     """Where it is a mean: of what."""
     floor: float = 0.0
     ceiling: float = 1.0
+    telling: int | None = None
+    """How many of the items have a say, where not all have: those with a label that it is the F1 of."""
 
     @property
     def binary(self) -> bool:
@@ -229,7 +232,7 @@ class Measure:
     def estimate(self) -> Estimate:
         if self.values is not None:
             return mean(self.values)
-        return statistic(self.function, len(self.of), floor=self.floor, ceiling=self.ceiling)
+        return statistic(self.function, len(self.of), 0, self.floor, self.ceiling, self.telling)
 
 
 def measures(task: Task, items: Sequence[Answered], whole: bool = False) -> dict[str, Measure]:
@@ -243,8 +246,9 @@ def measures(task: Task, items: Sequence[Answered], whole: bool = False) -> dict
     found |= _f1([item.counts for item in items], whole)
     if task.rank:
         found |= _ordinal(task, items)
-    for failure in ("unreadable", "too_long"):
-        found[failure] = _mean({at: float(item.status == failure) for at, item in enumerate(items)})
+    for failure in ("unreadable", "too_long", "failed"):
+        if failure != "failed" or any(item.status == failure for item in items):
+            found[failure] = _mean({at: float(item.status == failure) for at, item in enumerate(items)})
     return found
 
 
@@ -271,10 +275,14 @@ def _f1(counts: Sequence[Counts], whole: bool) -> dict[str, Measure]:
     def of(column: int) -> Callable[[Vector], Vector]:
         return lambda weights: _ratio(2 * (weights @ right[:, column]), weights @ (given + true)[:, column])
 
-    functions: dict[str, Callable[[Vector], Vector]] = {"macro_f1": macro, "micro_f1": micro}
+    every = tuple(range(len(counts)))
+    found = {"macro_f1": Measure(every, macro), "micro_f1": Measure(every, micro)}
     if whole and len(labels) <= _MOST_LABELS:
-        functions |= {f"f1 {label}": of(column) for column, label in enumerate(labels)}
-    return {name: Measure(tuple(range(len(counts))), function) for name, function in functions.items()}
+        telling = (true > 0).sum(0).tolist()
+        found |= {
+            f"f1 {label}": Measure(every, of(column), telling=telling[column]) for column, label in enumerate(labels)
+        }
+    return found
 
 
 def _ratio(part: Vector, whole: Vector) -> Vector:

@@ -1,6 +1,7 @@
 """Results as tables for people and as `summary.json` for programs."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from radlite import manifest
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 from radlite.evaluation.metrics import Row, Stage
 from radlite.files import atomic, read_json, write_json
 from radlite.tasks import named
@@ -43,7 +44,9 @@ Key = tuple[Stage, int, str, str | None]
 """Stage, shots, how it was asked, and model: None for each base model."""
 
 
-_STAGES: Final[dict[Stage, str]] = {"base": "base", "tuned": "tuned", "quantized": "tuned quantized"}
+_STAGES: Final[dict[Stage, str]] = {
+    "base": "base", "served": "served", "tuned": "tuned", "quantized": "tuned quantized"
+}  # fmt: skip
 
 NOTE = (
     "Under each value its 95 % interval: Wilson's for shares of right answers, bootstrap over items otherwise. n is "
@@ -106,7 +109,7 @@ def table(
     for entry in entries:
         head = Text(f"{entry.task.replace('_', ' ') if alone else entry.task}\n{entry.metric}, n={entry.n}")
         for model, cells in entry.lines(columns):
-            result.add_row(head, *(() if alone else (model,)), *(_stacked(entry, row) for row in cells))
+            result.add_row(head, *(() if alone else (Text(model),)), *(_stacked(entry, row) for row in cells))
             head = Text("")
         result.add_section()
     return result
@@ -153,7 +156,7 @@ def show(
     else:
         shared = [*_best_baselines(rows), *(row for row in rows if row["stage"] == "ensemble")]
         for name in models:
-            console.print(f"\n{name}", style="bold")
+            console.print(Text(f"\n{name}", style="bold"))
             console.print(table([*shared, *(row for row in rows if row["model"] == name)], titles, metrics))
     console.print(NOTE, style="dim")
 
@@ -192,9 +195,14 @@ def markdown(
     for entry in entries:
         head = [entry.task, entry.metric, entry.n]
         for model, cells in entry.lines(columns):
-            lines.append(f"| {' | '.join([*head, model, *(_inline(entry, row) for row in cells)])} |")
+            lines.append(f"| {' | '.join([*head, plain(model), *(_inline(entry, row) for row in cells)])} |")
             head = ["", "", ""]
     return "\n".join([*lines, "", NOTE.replace("Under", "Beside"), ""])
+
+
+def plain(text: str) -> str:
+    """The text on one line, without meaning to a terminal, Markdown, HTML or mathematics."""
+    return re.sub(r"[\\`*\[\]<>|~$#&]", r"\\\g<0>", " ".join(shown(text).split()))
 
 
 def _inline(entry: _Entry, row: Row | None) -> str:
@@ -242,7 +250,7 @@ def _entries(
 
 def _failures(task: str, found: Mapping[tuple[str, str], Mapping[Key, Row]]) -> dict[Key, str]:
     said: dict[Key, str] = {}
-    for metric, word in (("unreadable", "unread"), ("too_long", "long")):
+    for metric, word in (("unreadable", "unread"), ("too_long", "long"), ("failed", "failed")):
         for key, row in found.get((task, metric), {}).items():
             if count := round(row["value"] * row["n"]):
                 said[key] = f"{said[key]}, {count:,} {word}" if key in said else f"{count:,} {word}"
@@ -255,14 +263,18 @@ def write_summary(
     facts: Mapping[str, Any],
     metrics: Sequence[str] = (),
     titles: Mapping[Stage, str] = _STAGES,
+    name: str = "summary",
 ) -> None:
     """Write the results into `folder`, each file atomically.
 
     `summary.json`: a manifest with `facts` (timings, file sizes, seeds) and the result rows; `summary.md`: their table.
     """
-    write_json(folder / "summary.json", {**manifest.describe("results", **facts), "rows": list(rows)})
-    with atomic(folder / "summary.md") as part:
-        part.write_text(markdown(rows, titles, metrics), "utf-8")
+    write_json(folder / f"{name}.json", {**manifest.describe("results", **facts), "rows": list(rows)})
+    splits = ", ".join(dict.fromkeys(row["split"] for row in rows))
+    with atomic(folder / f"{name}.md") as part:
+        part.write_text(
+            f"Items of the {splits} split.\n\n{markdown(rows, titles, metrics)}", "utf-8", errors="backslashreplace"
+        )
 
 
 def read_rows(path: Path) -> list[Row]:

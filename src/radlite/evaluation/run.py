@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 import queue
 import re
 import threading
@@ -19,11 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from radlite import manifest
 from radlite.chat import demand_base
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 from radlite.evaluation.metrics import Answered, Setup, Stage, grade
 from radlite.evaluation.selection import Shots
-from radlite.files import exclusive, sha256
-from radlite.manifest import text_hash, weights_hash
+from radlite.files import atomic, exclusive
+from radlite.manifest import file_identity, text_hash, weights_hash
 from radlite.reader import Asked, Reader
 from radlite.runtime import child, remote
 from radlite.runtime.model import Completion, Model
@@ -35,6 +36,9 @@ from radlite.tasks.task import Style
 # Items are asked in blocks that always begin at the same places, and a continued run asks its block from the beginning:
 # engines compute neighbours together, which the last digits of a result depend on.
 _BLOCK = 64
+
+_LONGEST_HEADER = 1 << 20
+"""Bytes."""
 
 Add = Callable[[Example, Reading], None]
 """Takes one item and the answer to it, from any thread."""
@@ -226,14 +230,18 @@ def _opened(path: Path, header: dict[str, Any], items: Sequence[Example]) -> lis
         content = path.read_bytes() if path.is_file() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if not (whole.startswith(first) or (not whole and first.startswith(content))):
-            raise UserError(f"{path} {_difference(whole, header)}; choose another --out or delete the file.")
+            if why := _difference(whole, header):
+                raise UserError(f"{path} {why}; choose another --out or delete the file.")
+            whole = first + whole.partition(b"\n")[2]
+            with atomic(path) as part:
+                part.write_bytes(whole)
         with path.open("ab", buffering=0) as file:
             file.truncate(len(whole))
             if not whole:
                 file.write(first)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from error
-    done = list(_parsed(path, whole))
+    done = list(_parsed(path, whole, header["task"]))
     if [answer.id for answer in done] != [example.id for example in items[: len(done)]]:
         raise UserError(f"{path} holds answers to other items than its first line says; delete the file.")
     return done
@@ -258,58 +266,105 @@ class Run:
         return self.answered[0].split
 
 
-def runs(folder: Path) -> list[Run]:
-    """The runs of an evaluation's `--out`, or the one whose folder this is.
+def runs(folder: Path, identity: str | None = None) -> list[Run]:
+    """The runs of an evaluation's `--out`, or the one whose folder this is; of one model only, if `identity` is given.
 
     Raises `UserError` if there is none, if one was not finished, or if one is of several models.
     """
     places = sorted({path.parent for path in (*folder.glob("*.jsonl"), *folder.glob("*/*.jsonl"))})
     if not places:
         raise UserError(f"{folder} holds no answers; make some with radlite evaluate.")
+    if identity is not None:
+        places = [place for place in places if any(_read_header(path).identity == identity for path in _files(place))]
     return [_run(place) for place in places]
 
 
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What is read back of the first line of a file of answers."""
+
+    task: str
+    items: int
+    data: str
+    identity: str
+    prompts: str
+    setup: Setup
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"))
+
+
+def _read_header(path: Path) -> _Header:
+    try:
+        with path.open("rb") as file:
+            found: _Header = _form(_Header).validate_json(file.readline(_LONGEST_HEADER), strict=True)
+        named(found.task)
+        return found
+    except ValueError as error:
+        raise UserError(f"{path} is no file of answers; make it with radlite evaluate.") from error
+
+
 def _run(folder: Path) -> Run:
-    answered: list[Answered] = []
-    data: dict[str, str] = {}
-    asked: set[tuple[str, str]] = set()
-    setup = Setup("")
-    for path in sorted(folder.glob("*.jsonl")):
-        content = path.read_bytes()
-        try:
-            header = json.loads(content.partition(b"\n")[0])
-            task, items, digest = (header[key] for key in ("task", "items", "data"))
-            asked.add((str(header["identity"]), str(header["prompts"])))
-            setup = Setup(**header["setup"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{path} is no file of answers; make it with radlite evaluate.") from error
-        done = list(_parsed(path, content[: content.rfind(b"\n") + 1]))
-        if not done or len(done) != items:
-            raise UserError(f"{path} holds {len(done)} answers to {items} items; run the same radlite evaluate again.")
-        answered += done
-        data[task] = digest
-    if len(asked) > 1:
+    headers = {path: _read_header(path) for path in _files(folder)}
+    if len({(header.identity, header.prompts) for header in headers.values()}) > 1:
         raise UserError(f"{folder} holds answers of several models or prompts; evaluate each into another --out.")
-    return Run(folder, setup, tuple(answered), data, *asked.pop())
+    answered: list[Answered] = []
+    for path, header in headers.items():
+        content = path.read_bytes()
+        done = list(_parsed(path, content[: content.rfind(b"\n") + 1], header.task))
+        if not done or len(done) != header.items:
+            raise UserError(
+                f"{path} holds {len(done)} answers to {header.items} items; run the same radlite evaluate again."
+            )
+        answered += done
+    last = [*headers.values()][-1]
+    data = {header.task: header.data for header in headers.values()}
+    return Run(folder, last.setup, tuple(answered), data, last.identity, last.prompts)
 
 
 def _difference(whole: bytes, header: dict[str, Any]) -> str:
+    """What answers depend on and differs; empty if it is only what the model is called."""
     try:
         found = json.loads(whole.partition(b"\n")[0])
-        names = [name for name in header if found.get(name) != header[name]]
-    except (ValueError, AttributeError):
+        names = [name for name in header if name != "setup" and found.get(name) != header[name]]
+    except (ValueError, AttributeError, RecursionError):
         return "is no file of answers"
-    return f"holds answers of another evaluation (different {', '.join(names)})"
+    return f"holds answers of another evaluation (different {', '.join(names)})" if names else ""
 
 
-def _parsed(path: Path, content: bytes) -> Iterator[Answered]:
-    for number, line in enumerate(content.splitlines()[1:], start=2):
+@functools.cache
+def _form(of: type[Any]) -> Any:
+    import pydantic
+
+    return pydantic.TypeAdapter(of)
+
+
+def _parsed(path: Path, content: bytes, task: str) -> Iterator[Answered]:
+    """The answers to items of this task. Raises `UserError` where a line is none."""
+    seen: set[str] = set()
+    for number, line in enumerate(content.split(b"\n")[1:-1], start=2):
         try:
-            fields = json.loads(line)
-            counts = {label: tuple(count) for label, count in fields["counts"].items()}
-            yield Answered(**{**fields, "slices": tuple(fields["slices"]), "counts": counts})
-        except (ValueError, TypeError, KeyError) as error:
+            answer: Answered = _form(Answered).validate_json(line, strict=True)
+            if answer.task != task or answer.id in seen or not _can_be(answer):
+                raise ValueError
+        except ValueError as error:  # pydantic's is one
             raise UserError(f"Line {number} of {path} is damaged; delete the file and evaluate again.") from error
+        seen.add(answer.id)
+        yield answer
+
+
+def _can_be(answer: Answered) -> bool:
+    """Whether the numbers of an answer are such as can be, and all are there."""
+    task = named(answer.task)
+    shares = (*answer.values.values(), *answer.probabilities.values())
+    counts = [number for count in answer.counts.values() for number in count]
+    return (
+        all(0 <= share <= 1.001 for share in shares)
+        and all(0 <= number < math.inf for number in counts)
+        and (task.metric in answer.values or task.metric.endswith("f1"))
+        and (answer.truth is not None or not task.labels)
+    )
 
 
 def _write(file: FileIO, path: Path, value: dict[str, Any]) -> None:
@@ -352,7 +407,7 @@ def open_model(place: str, send_to: str = "", here: bool = True) -> Opened:
     """
     if place.startswith(remote.PREFIX):
         model = remote.open_model(place, send_to)
-        return Opened(model, model.name, "base", "instruction", text_hash(place), constrain=False)
+        return Opened(model, model.name, "served", "instruction", text_hash(place), constrain=False)
     if files := _gguf_files(place):
         return _open_gguf(files, here)
     path = Path(place)
@@ -362,8 +417,21 @@ def open_model(place: str, send_to: str = "", here: bool = True) -> Opened:
         return _open_adapter("", path) if made.get("kind") == "adapter" else _open_folder(path, made)
     if plus and Path(base).is_dir() and Path(adapter).is_dir():
         return _open_adapter(base, Path(adapter))
-    raise UserError(
-        f"There is no model {place}; give a GGUF file, a model folder, an adapter folder, BASE+ADAPTER or "
+    raise _no_model(place)
+
+
+def demand_models(places: Iterable[str]) -> None:
+    """Raise `UserError` if one of several models is nothing that `open_model` opens, as far as names tell."""
+    for place in places:
+        base, plus, adapter = place.rpartition("+")
+        there = Path(place).exists() or (plus and Path(base).exists() and Path(adapter).exists())
+        if not (there or place.startswith(remote.PREFIX)):
+            raise _no_model(place)
+
+
+def _no_model(place: str) -> UserError:
+    return UserError(
+        f"There is no model {shown(place)}; give a GGUF file, a model folder, an adapter folder, BASE+ADAPTER or "
         "openai:URL#MODEL."
     )
 
@@ -414,11 +482,6 @@ def _kind(keys: Mapping[str, Any]) -> str:
         return name.removeprefix("MOSTLY_").removeprefix("ALL_")
     except ValueError:
         return ""
-
-
-def file_identity(path: Path, adapter: Path | None = None) -> str:
-    """The identity, as answers tell it, of a GGUF file, or of one with an adapter over it."""
-    return text_hash([sha256(path), sha256(adapter)]) if adapter else sha256(path)
 
 
 def _open_folder(folder: Path, made: dict[str, Any]) -> Opened:
@@ -475,15 +538,18 @@ def evaluate_models(
     elsewhere = workers > 1 or bool(ray)
     if elsewhere:
         demand_gguf(places)
+    if len(set(places)) < len(places):
+        raise UserError("A model is given twice; give each once.")
     found: list[Run] = []
     names: set[tuple[str, Stage]] = set()
+    folders: set[Path] = set()
     ways = [(one, one.pool(train), put) for put in prompts for one in shots]
     for place in places:
         opened = open_model(place, send_to, here=not elsewhere)
         with contextlib.closing(opened.model):
-            name = opened.model.name if (opened.name, opened.stage) in names else opened.name
+            name = shown(opened.model.name if (opened.name, opened.stage) in names else opened.name)
             if (name, opened.stage) in names:
-                raise UserError(f"{place} is given twice, or two models are called {name}; rename one.")
+                raise UserError(f"Two models are called {name}, of which {shown(place)} is one; rename its file.")
             names.add((name, opened.stage))
             for one, pool, put in ways:
                 asked = " ".join(filter(None, ("" if put.order == OURS.order else put.order, one.asked)))
@@ -493,17 +559,30 @@ def evaluate_models(
                     choose=one.chooser(),
                 )  # fmt: skip
                 folder = out / "-".join(map(str, (*parts, items[0].split)))
-                setup = Setup(name, opened.stage, one.count, asked, opened.size, opened.base, opened.kind)
-                ask = _pool(reader, opened.files, workers, ray) if elsewhere and opened.files else None
+                if folder in folders:
+                    raise UserError(f"The answers of {shown(place)} would stand in {folder} too; rename its file.")
+                folders.add(folder)
+                setup = Setup(name, opened.stage, one.count, asked, opened.size, shown(opened.base), opened.kind)
+                ask = _pool(reader, opened.files, workers, ray, progress) if elsewhere and opened.files else None
                 answered = evaluate(reader, items, folder, opened.identity, progress, setup, ask)
                 found.append(Run(folder, setup, tuple(answered), {}, opened.identity, put.hash))
     return found
 
 
-def _pool(reader: Reader, files: tuple[Path, Path | None], workers: int, ray: str) -> Asker:
+def _pool(reader: Reader, files: tuple[Path, Path | None], workers: int, ray: str, progress: Progress | None) -> Asker:
     """What has blocks answered by engines that read a GGUF file as `reader` does."""
     path, adapter = files
     engine = engines.Engine(path, prompts=reader.prompts, adapter=adapter, shots=reader.shots, choose=reader.choose)
     if ray:
         return functools.partial(cluster.ask, engine, workers, ray)
-    return functools.partial(engines.ask, engine, workers)
+
+    def ask(work: Iterable[Sequence[Example]], add: Add) -> None:
+        restarts = engines.ask(engine, workers, work, add)
+        if restarts and progress:
+            progress.console.print(
+                f"radlite: an engine ended {restarts} times and was started again. What it had in hand was asked again "
+                "by itself, so that its probabilities may differ from those of a run without this in the second digit.",
+                soft_wrap=True,
+            )
+
+    return ask

@@ -59,7 +59,7 @@ class Shots:
         if how not in ("", *get_args(Choice)) or not re.fullmatch(r"\d{1,3}", count):
             ways = ", ".join(f"{way}:{3}" for way in get_args(Choice))
             raise UserError(f"{text!r} is no number of solved examples; write a number, or one of {ways}.")
-        return cls(int(count), cast(Choice, how or "stratified"))
+        return cls(int(count), cast(Choice, how or "stratified") if int(count) else "stratified")
 
     @property
     def asked(self) -> str:

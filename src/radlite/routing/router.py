@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from radlite import manifest
-from radlite.errors import UserError
+from radlite.errors import UserError, shown
 from radlite.files import read_json, write_json
+from radlite.rads import systems
 from radlite.tasks import named
 
 SPLIT = "validation"
@@ -25,6 +26,8 @@ class Calibration:
     temperature: float = 1.0
     threshold: float = 0.0
     n: int = 0
+    risk: float = 0.0
+    """The share of wrong answers among those given that was asked for; 0 if none was."""
 
 
 def tempered(probabilities: Mapping[str, float], labels: int, temperature: float) -> dict[str, float]:
@@ -54,6 +57,23 @@ class Choice:
     why: str
     """Why this one: what the paired test says of it and the next best."""
     calibration: Calibration = field(default_factory=Calibration)
+    identity: str = ""
+    """Digest of the GGUF file, or of it and the adapter over it, whose answers this was learned from; empty for other
+    models."""
+
+
+def _wrong(choice: Choice) -> str:
+    """The first field with a number that cannot be; empty if all can be."""
+    known = choice.calibration
+    possible = {
+        "value": choice.low <= choice.value <= choice.high,
+        "n": choice.n >= 0,
+        "calibration.temperature": 0.01 <= known.temperature <= 100,
+        "calibration.threshold": 0 <= known.threshold <= 1,
+        "calibration.risk": 0 <= known.risk <= 1,
+        "calibration.n": known.n >= 0,
+    }
+    return next((name for name, can_be in possible.items() if not can_be), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +112,10 @@ class Router:
                 f"The router file {path} is broken at {place}; make it again with radlite route."
             ) from error
         for key, choice in choices.items():
-            named(key.partition("/")[0])
-            if not choice.calibration.temperature > 0:
-                raise UserError(f"The router file {path} is broken at {key}.calibration; make it again.")
+            task, _, system = key.partition("/")
+            named(task)
+            if system and system not in systems():
+                raise UserError(f"The router file {path} names {shown(system)}, no RADS system; make it again.")
+            if wrong := _wrong(choice):
+                raise UserError(f"The router file {path} is broken at {key}.{wrong}; make it again with radlite route.")
         return cls(choices)

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import multiprocessing
-import os
 import signal
 import struct
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from radlite.errors import UserError
-from radlite.files import read_json, write_json
+from radlite.files import cache_folder, read_json, write_json
 from radlite.manifest import text_hash
 from radlite.runtime import layout, machine
 from radlite.runtime.gguf import Header
@@ -177,8 +176,7 @@ def _try(pipe: Connection, path: Path, share: float, wanted: Sequence[Settings])
 
 def _place() -> Path:
     """Where measurements are stored, for this user."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or str(Path.home() / ".cache")
-    return Path(base) / "radlite" / "tuning.json"
+    return cache_folder() / "tuning.json"
 
 
 def _key(header: Header) -> str:

@@ -94,9 +94,10 @@ def answers(
             yield from ((number, reading) for _, reading in answers(reader, [batch[number]], stop))
 
 
-def ask(engine: Engine, workers: int, work: Iterable[Sequence[Q]], add: Callable[[Q, Reading], None]) -> None:
+def ask(engine: Engine, workers: int, work: Iterable[Sequence[Q]], add: Callable[[Q, Reading], None]) -> int:
     """Have batches of questions answered by as many engines of this machine, which share its cores unless threads are
-    named; each question and its answer are given to `add`, from whichever thread.
+    named; each question and its answer are given to `add`, from whichever thread. Returns how often one had to be
+    started again.
 
     Raises `UserError` if an engine cannot be opened or goes down for good. However it ends, the processes are gone.
     """
@@ -133,6 +134,7 @@ def ask(engine: Engine, workers: int, work: Iterable[Sequence[Q]], add: Callable
                             one.result()
                 for one in running:
                     one.result()
+                return sum(reader.model.restarts for reader in opened if isinstance(reader.model, child.ChildModel))
             finally:
                 stop.set()
     finally:

@@ -123,9 +123,14 @@ def _rank(category: str) -> tuple[str, int] | None:
 def _probabilities(
     read: Callable[[str], Stage | None],
 ) -> Callable[[tuple[Mapping[str, float], ...]], dict[str, Any]]:
+    """Of the main categories: each has what its subdivisions have together."""
+
     def probabilities(alternatives: tuple[Mapping[str, float], ...]) -> dict[str, Any]:
-        spread = alternatives[0] if alternatives else {}
-        return {found.category: value for text, value in spread.items() if (found := read(text))}
+        summed: dict[str, float] = {}
+        for text, value in (alternatives[0] if alternatives else {}).items():
+            if found := read(text):
+                summed[found.main] = summed.get(found.main, 0.0) + value
+        return summed
 
     return probabilities
 
