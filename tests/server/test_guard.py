@@ -187,6 +187,8 @@ def test_the_servers_own_names_and_addresses_are_taken(host: str) -> None:
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "localhost:8000"},
         {"Origin": "http://localhost:9999"},
         {"Origin": "https://localhost:8000.evil.example"},
         {"Sec-Fetch-Site": "cross-site"},
