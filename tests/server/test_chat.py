@@ -35,6 +35,9 @@ def client(server: Server) -> Iterator[openai.OpenAI]:
 
 def test_the_tasks_and_free_chat_are_models(client: openai.OpenAI) -> None:
     assert [one.id for one in client.models.list()] == [*TASKS, "chat"]
+    assert client.models.retrieve("radiology_ner").owned_by == "radlite"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-4")
 
 
 def test_a_task_is_asked_of_the_last_message(client: openai.OpenAI) -> None:

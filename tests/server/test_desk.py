@@ -295,3 +295,9 @@ def test_a_client_that_reads_slowly_does_not_hold_the_engine() -> None:
             assert len(await items(slow)) == 50
 
     run(test)
+
+
+def test_a_desk_that_was_never_opened_can_be_closed() -> None:
+    desk = Desk(lambda: None, lambda: None, 1, 1, 60.0)
+    desk.close(0.1)
+    assert not desk.ready

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import socket
 import time
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from radlite.errors import UserError
 from radlite.server.guard import Guard, keys
-from radlite.server.log import Log
+from radlite.server.log import Handler, Log
 from radlite.server.settings import Settings, load
 from tests.server.process import REPORT, Server
 
@@ -186,6 +187,8 @@ def test_the_servers_own_names_and_addresses_are_taken(host: str) -> None:
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "localhost:8000"},
         {"Origin": "http://localhost:9999"},
         {"Origin": "https://localhost:8000.evil.example"},
         {"Sec-Fetch-Site": "cross-site"},
@@ -324,6 +327,25 @@ def test_no_head_of_a_request_breaks_the_guard(headers: list[tuple[bytes, bytes]
     assert len(out.getvalue().splitlines()) == 1
 
 
+def test_what_libraries_say_is_not_repeated() -> None:
+    out = StringIO()
+    logger = logging.getLogger("some.library")
+    handler = Handler(Log(out))
+    logger.addHandler(handler)
+    try:
+        logger.warning("Found canary in %s", "canary")
+        try:
+            raise ValueError("canary")
+        except ValueError:
+            logger.exception("canary")
+    finally:
+        logger.removeHandler(handler)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert "canary" not in out.getvalue()
+    assert [line["logger"] for line in lines] == ["some.library"] * 2
+    assert lines[0]["place"].startswith("test_guard.py:") and lines[1]["types"] == ["ValueError"]
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     limits = ("body_seconds=1", "slow_seconds=1", "header_bytes=4096", "connections=20", "body_bytes=200000")
@@ -397,7 +419,7 @@ def test_what_is_no_http_is_hung_up_on(server: Server) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\0" * 100,
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET http://[ HTTP/1.1\r\nHost: \xff\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n\r\n",
     ):
         with connect(server) as own:
             own.sendall(noise)

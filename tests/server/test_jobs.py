@@ -151,6 +151,7 @@ def test_a_workbook_that_would_fill_the_memory_is_refused(server: Server) -> Non
         ("a", {}, 415),
         ("a.parquet.gz", {}, 415),
         ("a.csv", {"tasks": ""}, 422),
+        ("a.csv", {"tasks": " , "}, 422),
         ("a.csv", {"tasks": "canary"}, 422),
         ("a.csv", {"tasks": "radiology_qa"}, 422),
         ("a.csv", {"wide": "canary"}, 422),

@@ -16,9 +16,12 @@ import httpx
 import psutil
 import pytest
 
+from radlite import manifest
+from radlite.export import gguf
 from radlite.routing.router import Calibration, Choice, Router
 from radlite.server.audit import verify
 from radlite.serving.asking import demonstration
+from tests.conftest import random_base
 from tests.server.process import COMMAND, REPORT, Server, events
 
 LONG = (
@@ -124,10 +127,58 @@ def test_a_router_withholds_answers_that_are_not_sure_enough(tmp_path: Path) -> 
         assert (unknown.status_code, unknown.json()["error"]["code"]) == (422, "unrouted")
 
 
+@pytest.mark.parametrize("engine", ["wheel", "native"])
+def test_either_engine_serves(tmp_path: Path, engine: str) -> None:
+    if engine == "native":
+        pytest.importorskip("llama_cpp", reason="the native engine is compiled by `make native`")
+    with Server(tmp_path, f"engine={engine}") as server:
+        assert server.read(tasks=["m_staging"]).json()["answers"][0]["status"] == "ok"
+        assert server.client.get("/v1/models").json()["loaded"][0]["engine"] == engine
+
+
+def test_a_router_over_two_models_has_each_answer_its_tasks(tmp_path: Path) -> None:
+    base = random_base("qwen3", tmp_path / "base")
+    manifest.write(base, manifest.describe("merged", base={"name": "random"}))
+    other = gguf.write(base, tmp_path / "random.gguf", "F16")
+
+    def choice(model: str) -> Choice:
+        return Choice(model, "accuracy", 0.5, 0.4, 0.6, 50, "the best", Calibration())
+
+    chosen = {
+        "m_staging": choice("random"),
+        "n_staging": choice("tiny-qwen3"),
+        "rads_assignment/LI-RADS": choice("random"),
+    }
+    Router(chosen).save(tmp_path / "router.json")
+    both = ("--model", demonstration(), "--model", other, "--router", tmp_path / "router.json")
+    with Server(tmp_path, *both) as server:
+        asked = {"tasks": ["n_staging", "m_staging", "rads_assignment"], "system": "LI-RADS"}
+        answers = server.read(**asked).json()["answers"]
+        assert [one["model"] for one in answers] == ["demonstration", "random", "random"]
+        assert server.read(**{**asked, "system": "BI-RADS"}).json()["error"]["code"] == "unrouted"
+        assert server.read().json()["tasks"] == []  # of those that fit, no model answers any
+        assert [one["name"] for one in server.client.get("/v1/models").json()["loaded"]] == ["demonstration", "random"]
+        refused = server.client.post("/v1/batch", files={"file": ("a.csv", b"report")}, data={"tasks": "m_staging"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "models")
+
+
 def gone(processes: list[psutil.Process]) -> bool:
     """Whether they end."""
     left = psutil.wait_procs(processes, 30)[1]
     return all(one.status() == psutil.STATUS_ZOMBIE for one in left if one.is_running())
+
+
+def test_a_router_that_was_learned_from_another_file_is_not_used(tmp_path: Path) -> None:
+    digest = hashlib.sha256(demonstration().read_bytes()).hexdigest()
+    for identity, serves in ((digest, True), ("0" * 64, False)):
+        choice = Choice("tiny-qwen3", "accuracy", 0.5, 0.4, 0.6, 50, "the only one", Calibration(), identity)
+        Router({"m_staging": choice}).save(tmp_path / "router.json")
+        if serves:
+            with Server(tmp_path, "--router", tmp_path / "router.json") as server:
+                assert server.read(tasks=["m_staging"]).status_code == 200
+        else:
+            told = refused("--router", tmp_path / "router.json", "--state", tmp_path / "state")
+            assert "another file" in told
 
 
 def slow_read(server: Server, found: list[httpx.Response], **asked: Any) -> threading.Thread:

@@ -22,7 +22,7 @@ from radlite.server.events import Events, all_of, event
 from radlite.server.guard import App, Caller, Guard
 from radlite.server.metrics import KIND
 from radlite.server.pages import Page, page, viewer
-from radlite.server.service import Answered, Panel, Service
+from radlite.server.service import FREE, Answered, Panel, Service
 from radlite.server.wire import Refused
 from radlite.tasks import known, named
 
@@ -176,21 +176,23 @@ def _state(app: FastAPI, service: Service) -> None:
         ]
         return JSONResponse({"tasks": found, "rads": wire.rads()})
 
+    def entry(name: str) -> dict[str, Any]:
+        task = known().get(name)
+        about = {"inputs": task.inputs, "metric": task.metric} if task else {}
+        return {"id": name, "object": "model", "created": service.begun, "owned_by": "radlite", "radlite": about}
+
     @app.get("/v1/models", response_model=wire.Models)
     async def models() -> Response:
         """The tasks, and free chat, as models in OpenAI's form; the model files in use, with what their cards say."""
-        names = [*known(), *(["chat"] if service.settings.chat else [])]
-        data = [
-            {
-                "id": name,
-                "object": "model",
-                "created": service.begun,
-                "owned_by": "radlite",
-                "radlite": {"inputs": known()[name].inputs, "metric": known()[name].metric} if name in known() else {},
-            }
-            for name in names
-        ]
+        data = [entry(name) for name in service.names]
         return JSONResponse({"object": "list", "data": data, "loaded": service.readers.facts()})
+
+    @app.get("/v1/models/{name}", response_model=wire.ModelEntry)
+    async def model(name: str) -> Response:
+        """One of them."""
+        if name not in service.names:
+            raise Refused(404, "model_not_found", "There is no such model; GET /v1/models lists them.")
+        return JSONResponse(entry(name))
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
@@ -250,11 +252,11 @@ def _chatting(app: FastAPI, service: Service) -> None:
     async def completions(asked: chat.Chat, request: Request) -> Response:
         """OpenAI's chat completions. A task's name as `model` asks that task of the last message of the user; `chat` is
         free chat with the model itself, text only."""
-        chat.demand_model(asked)
+        chat.demand_model(asked, service)
         caller = _caller(request)
 
         async def begin() -> Work:
-            if asked.model == chat.FREE:
+            if asked.model == FREE:
                 return service.talk(caller, chat.turns(asked, service), chat.limit(asked, service))
             return service.ask(caller, await run_in_threadpool(chat.panel, asked, service))
 
@@ -341,7 +343,7 @@ def _asked(form: FormData) -> dict[str, Any]:
     if unknown := [name for name in form if name not in known_fields]:
         raise Refused(422, "invalid", f"The form has {len(unknown)} fields that are not known here; see /v1/docs.")
     values = {name: str(form.get(name, "")).strip() for name in known_fields if name not in ("file", "keep")}
-    if not values["tasks"]:
+    if not values["tasks"].strip(", "):
         raise Refused(422, "invalid", "tasks is missing; send names of tasks, separated by commas, or all.")
     tasks = [] if values["tasks"] == "all" else [one.strip() for one in values["tasks"].split(",") if one.strip()]
     for at, name in enumerate(tasks):

@@ -12,10 +12,7 @@ from radlite.runtime.model import Completion
 from radlite.server.desk import Work
 from radlite.server.service import Answered, Panel, Service
 from radlite.server.wire import Read, Refused, demand_text, told
-from radlite.tasks import known, named
-
-FREE = "chat"
-"""The name of the model in free chat."""
+from radlite.tasks import named
 
 _SECOND = {"radiology_qa": "question", "radiology_nli": "hypothesis"}
 """Tasks with a second text, and its name."""
@@ -127,8 +124,6 @@ def panel(asked: Chat, service: Service) -> Panel:
 
 def turns(asked: Chat, service: Service) -> list[Turn]:
     """The conversation of a request for free chat. Raises `Refused`."""
-    if not service.settings.chat:
-        raise Refused(404, "model_not_found", "Free chat is not offered here; name a task as the model.")
     found = []
     for at, message in enumerate(asked.messages):
         text = "\n\n".join(message.texts)
@@ -139,9 +134,9 @@ def turns(asked: Chat, service: Service) -> list[Turn]:
     return found
 
 
-def demand_model(asked: Chat) -> None:
+def demand_model(asked: Chat, service: Service) -> None:
     """Raise `Refused` for a model that there is not."""
-    if asked.model != FREE and asked.model not in known():
+    if asked.model not in service.names:
         raise Refused(404, "model_not_found", "There is no such model; GET /v1/models lists them.")
 
 

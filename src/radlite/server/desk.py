@@ -199,7 +199,8 @@ class Desk:
                 work.tell(_stopping())
             self._waiting.clear()
             self._changed.notify()
-        self._thread.join(seconds)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
         if work_in_hand := self._in_hand:
             work_in_hand.cut(_stopping())
 

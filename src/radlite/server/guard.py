@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from radlite.errors import UserError
 from radlite.files import read_text
@@ -123,7 +122,7 @@ class Guard:
                 403, "host", "The server is not known by this name; call it by its address, or add it to hosts."
             )
         origin = headers.get("origin", "").lower()
-        if origin and not self.may_share(origin) and urlsplit(origin).netloc != headers.get("host", "").lower():
+        if origin and not self.may_share(origin) and origin.partition("://")[2] != headers.get("host", "").lower():
             self._demand_safe(scope)
         if headers.get("sec-fetch-site") == "cross-site" and not self.may_share(origin):
             self._demand_safe(scope)

@@ -1,6 +1,7 @@
 """Batch jobs: whole tables, each read by a `radlite batch` in a process of its own, which a restart does not lose."""
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import filelock
 
 from radlite.errors import UserError, shown
 from radlite.files import read_json, sha256, write_json
+from radlite.manifest import file_identity
 from radlite.routing.router import Router
 from radlite.server.log import Log, now
 from radlite.server.settings import Settings
@@ -361,6 +363,8 @@ def _run(folder: Path, told: dict[str, Any]) -> None:
     prompts = chosen(told["prompt_style"], Path(told["prompts"]) if told["prompts"] else None)
     adapter = Path(told["adapter"]) if told["adapter"] else None
     choices = Router.load(Path(told["router"])).choices if told["router"] else {}
+    for task, choice in choices.items():
+        asking.demand_same(model, functools.partial(file_identity, model, adapter), choice, task)
     calibration = {task: choice.calibration for task, choice in choices.items() if "/" not in task}
     engine = Engine(
         model, told["context"], told["threads"], told["engine"], told["answer_seconds"], prompts, adapter,

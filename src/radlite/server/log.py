@@ -49,7 +49,8 @@ def described(error: BaseException) -> dict[str, Any]:
 
 
 class Handler(logging.Handler):
-    """Takes what libraries log: a message's template without its arguments, and an error as `described`."""
+    """Takes what libraries log: where they log it, and an error as `described`. What they say may quote a request; only
+    uvicorn's texts are known not to, without their arguments."""
 
     def __init__(self, log: Log) -> None:
         super().__init__(logging.WARNING)
@@ -57,7 +58,9 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line for the record."""
-        facts: dict[str, Any] = {"logger": record.name, "message": str(record.msg).strip()[:200]}
+        facts: dict[str, Any] = {"logger": record.name, "place": f"{record.filename}:{record.lineno}"}
+        if record.name.startswith("uvicorn"):
+            facts["message"] = str(record.msg).strip()
         if record.exc_info and record.exc_info[1]:
             facts |= described(record.exc_info[1])
         self._log.write("library", **facts)

@@ -1,6 +1,7 @@
 """The models that a server asks: which there are, what is known of them, and which answers what."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,12 +94,14 @@ class Readers:
     def open(self) -> None:
         """Check the files against their digests, and start a process for each. Raises `UserError`."""
         facts = []
-        asking.demand_learned(self._names, self._router, self._settings.adapter)
         for path, model in self._models.items():
             files = {one.name: _checked(one) for one in (path, self._settings.adapter) if one}
             digests = [*files.values()]
             self.files[model.name] = files
             self.digests[model.name] = text_hash(digests) if len(digests) > 1 else digests[0]
+            for task, choice in (self._router.choices if self._router else {}).items():
+                if self._names.get(choice.model) == path:
+                    asking.demand_same(path, functools.partial(self.digests.__getitem__, model.name), choice, task)
             model.start()
             facts.append(self._described(path, model))
         self._facts = facts

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,6 +39,7 @@ def run(settings: Settings, tell: Callable[[str], None]) -> None:
         (folder / "tmp").mkdir(exist_ok=True)
     tempfile.tempdir = str(folder / "tmp")  # uploads, which hold reports, are nowhere else
     logging.basicConfig(handlers=[Handler(log)], level=logging.WARNING, force=True)
+    threading.excepthook = lambda told: log.defect(told.exc_value or told.exc_type())
     if settings.tls_cert:
         _demand_certificate(settings)
     service = Service(settings, log, failing=lambda: server.end())

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import radlite
 from radlite.chat import Turn
@@ -29,6 +29,8 @@ from radlite.server.wire import Read, Refused, Review, demand_named, demand_text
 from radlite.serving.asking import fitting
 from radlite.tasks import Reading, known, named
 
+FREE: Final = "chat"
+"""The name of the model in free chat."""
 _HEAD_EVERY = 3600.0
 """Seconds."""
 
@@ -137,6 +139,11 @@ class Service:
         except UserError as error:
             self.log.defect(error)
         self.reviews.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The tasks, and free chat where it is offered: what may be named as a model."""
+        return [*known(), *([FREE] if self.settings.chat else [])]
 
     def take_stream(self) -> Callable[[], None]:
         """Take a place among the streams; it is given back by what is returned. Raises `Refused` if there is none."""

@@ -1,7 +1,7 @@
 """What reading one report and reading a table have in common: which model, how it is asked, and which tasks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -11,7 +11,7 @@ from radlite.errors import UserError
 from radlite.manifest import file_identity, tuned_base, tuned_wording
 from radlite.reader import Chooser, Reader
 from radlite.routing.detection import detect
-from radlite.routing.router import Calibration, Router
+from radlite.routing.router import Calibration, Choice, Router
 from radlite.runtime import adapter as adapters
 from radlite.runtime import gguf
 from radlite.tasks import TASKS, Example
@@ -101,11 +101,21 @@ def names(models: Sequence[Path], any_model: bool, adapter: Path | None = None) 
     return found
 
 
+def _any_file(path: Path, choice: Choice, task: str) -> None:
+    """Of the name that the router knows, any file will do, as it was looked at before."""
+
+
 def shared_out(
-    names: Mapping[str, Path], router: Router | None, questions: Sequence[tuple[str, Mapping[str, str]]]
+    names: Mapping[str, Path],
+    router: Router | None,
+    questions: Sequence[tuple[str, Mapping[str, str]]],
+    demand: Callable[[Path, Choice, str], None] = _any_file,
 ) -> dict[Path, Share]:
     """Which of the questions about one report each of the named models answers: all the only one, else as `router`
-    says. Raises `UserError` if one is missing, or if there are several without a router."""
+    says, if `demand` of the file, the choice and the task raises nothing.
+
+    Raises `UserError` if a model is missing, or if there are several without a router.
+    """
     if router is None:
         if len(names) > 1:
             raise UserError("Several models need a router that says which answers what; make one with radlite route.")
@@ -118,6 +128,7 @@ def shared_out(
             raise UserError(
                 f"The router sends {task} to {choice.model}, which is not among the models; add it with --model."
             )
+        demand(names[choice.model], choice, task)
         share = found.setdefault(names[choice.model], Share())
         share.numbers.append(number)
         share.calibration[task] = choice.calibration
@@ -131,22 +142,21 @@ def shares(
     any_model: bool,
     adapter: Path | None = None,
 ) -> dict[Path, Share]:
-    """`shared_out` for GGUF files and a router file. Raises `UserError` as that, `names` and `demand_learned` do, and
-    for several models with an adapter."""
+    """`shared_out` for GGUF files and a router file. Raises `UserError` as that and `names` do, for several models with
+    an adapter, and if the router was learned from the answers of another file than the one of that name."""
+
+    def demand(path: Path, choice: Choice, task: str) -> None:
+        demand_same(path, lambda: file_identity(path, adapter), choice, task)
+
     demand_one(models, adapter)
-    named, loaded = names(models, any_model, adapter), Router.load(router) if router else None
-    found = shared_out(named, loaded, questions)
-    demand_learned(named, loaded, adapter)
-    return found
+    chosen = Router.load(router) if router else None
+    return shared_out(names(models, any_model, adapter), chosen, questions, demand)
 
 
-def demand_learned(names: Mapping[str, Path], router: Router | None, adapter: Path | None) -> None:
-    """Raise `UserError` if a router was learned from the answers of another file than the one of that name: what it
-    says of probabilities and limits holds for that very file."""
-    for key, choice in router.choices.items() if router else ():
-        path = names.get(choice.model)
-        if path and choice.identity and file_identity(path, adapter) != choice.identity:
-            raise UserError(
-                f"The router chose {choice.model} for {key} by the answers of another file than {path}; give that "
-                "file, or learn a router from this one's answers to the validation split."
-            )
+def demand_same(path: Path, identity: Callable[[], str], choice: Choice, task: str) -> None:
+    """Raise `UserError` unless the choice was learned from this file: probabilities and limits hold for no other."""
+    if choice.identity and identity() != choice.identity:
+        raise UserError(
+            f"The router chose {choice.model} for {task} by the answers of another file than {path}; give that file, "
+            "or learn a router from this one's answers to the validation split."
+        )
