@@ -4,7 +4,7 @@ Reports come at twice the measured capacity from several callers, whether answer
 them. Each answer has to be of its own report, each row of the table there once, each answer in a sound audit log. What
 is beyond the queue has to be refused. Memory of server and engine is told as it goes, and its growth at the end.
 
-    python benchmarks/soak.py --minutes 15 [--model MODEL.gguf]
+    python benchmarks/soak.py --minutes 15 [--model MODEL.gguf] [threads=1]
 
 Exit code 1 if something was lost, doubled, or failed otherwise than told here.
 """
@@ -84,11 +84,13 @@ async def ask(client: httpx.AsyncClient, number: int, seen: Seen, key: str) -> N
         seen.faults.append(f"status {answer.status_code}: {answer.text[:100]}")
 
 
-def started(folder: Path, model: Path | None, keys: dict[str, str]) -> tuple["subprocess.Popen[str]", str]:
+def started(
+    folder: Path, model: Path | None, keys: dict[str, str], settings: list[str]
+) -> tuple["subprocess.Popen[str]", str]:
     (folder / "keys").write_text("".join(f"{name}:{key}\n" for name, key in keys.items()))
     command = [sys.executable, "-c", "from radlite.cli import main; main()", "serve", "--port", "0"]
     command += ["--state", str(folder / "state"), "--keys", str(folder / "keys")]
-    command += ["--model", str(model)] if model else []
+    command += [*(["--model", str(model)] if model else []), *settings]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout
@@ -124,7 +126,7 @@ def memory(server: int) -> tuple[float, float]:
 
 async def soak(arguments: argparse.Namespace, folder: Path) -> bool:
     keys = {name: os.urandom(20).hex() for name in CALLERS}
-    process, url = started(folder, arguments.model, keys)
+    process, url = started(folder, arguments.model, keys, arguments.settings)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
     try:
         async with httpx.AsyncClient(base_url=url, timeout=900, limits=limits, trust_env=False) as client:
@@ -246,6 +248,7 @@ def main() -> None:
     parser.add_argument("--kill", type=float, default=60, help="seconds between two kills of the engine")
     parser.add_argument("--rows", type=int, default=200, help="of the table that is read beside")
     parser.add_argument("--model", type=Path)
+    parser.add_argument("settings", nargs="*", help="of the server, such as threads=1 where others use the machine")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sound = asyncio.run(soak(arguments, Path(folder)))
