@@ -1,6 +1,7 @@
 """Two models on the same items: which answers better, and whether that may be chance."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -96,17 +97,18 @@ def _compared(task: str, first: Sequence[Answered], second: Sequence[Answered], 
     if [place + len(first) for place in both.of[:n]] != list(both.of[n:]):
         raise UserError(f"The metric {metric} of {task} is about different items for A and B; choose another.")
     span = both.ceiling - both.floor
-    difference = statistic(lambda weights: _gain(both, weights, 0 * weights), n, floor=-span, ceiling=span)
-    test, probability, unlike = _tested(both, n)
-    return Comparison(
-        task, metric, n, single[0].estimate(), single[1].estimate(), difference, test, probability, 1.0, unlike
+    ours, theirs = single[0], single[1]
+    difference = statistic(
+        lambda weights: ours.function(weights) - theirs.function(weights), n, floor=-span, ceiling=span
     )
+    test, probability, unlike = _tested(both, n)
+    return Comparison(task, metric, n, ours.estimate(), theirs.estimate(), difference, test, probability, 1.0, unlike)
 
 
-def _gain(both: Measure, kept: Vector, given: Vector) -> Vector:
-    """A less B, where A answers each item `kept` times with its own answer and `given` times with that of B."""
-    ours, theirs = np.hstack([kept, given]), np.hstack([given, kept])
-    result: Vector = both.function(ours) - both.function(theirs)
+def _gain(both: Measure, kept: Vector) -> Vector:
+    """A less B, where A answers an item with its own answer if it is `kept`, 1 or 0, else with that of B."""
+    ours = np.hstack([kept, 1 - kept])
+    result: Vector = both.function(ours) - both.function(1 - ours)
     return result
 
 
@@ -115,8 +117,7 @@ def _tested(both: Measure, n: int) -> tuple[str, float, tuple[int, int] | None]:
         pairs = list(zip(both.values[:n], both.values[n:], strict=True))
         unlike = (pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
         return "McNemar", mcnemar(*unlike), unlike
-    own: Callable[[Vector], Vector] = lambda kept: _gain(both, kept, 1 - kept)  # noqa: E731
-    return "randomisation", exchanged(own, n), None
+    return "randomisation", exchanged(functools.partial(_gain, both), n), None
 
 
 def table(compared: Sequence[Comparison], names: tuple[str, str]) -> Table:
