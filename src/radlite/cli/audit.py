@@ -26,13 +26,17 @@ def audit_verify(
     last: Annotated[
         str, typer.Option(metavar="HASH", help="Hash of the last entry of an archive, which has no HEAD.")
     ] = "",
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Key of the log, if it is not beside the folder as audit.key.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say whether a log is whole: no edit, gap, reordering or truncation. Exit code 1 if it is not."""
     from radlite.errors import shown
-    from radlite.server.audit import BEGIN, verify
+    from radlite.server.chain import BEGIN
+    from radlite.server.verdict import verify
 
-    found = verify(folder, head or (), after or BEGIN, last)
+    found = verify(folder, head or (), after or BEGIN, last, key)
     if as_json:
         print_json({**asdict(found), "sound": found.sound})
     else:
@@ -52,7 +56,7 @@ def audit_find(
     report: Annotated[str, typer.Argument(help="Report as a UTF-8 text file, or - for standard input.")],
 ) -> None:
     """The entries of answers to a report, one JSON line each; needs the key audit.key beside the folder."""
-    from radlite.server.audit import find
+    from radlite.server.verdict import find
 
     for entry in find(folder, read_text(report)):
         typer.echo(json.dumps(entry))
