@@ -377,10 +377,13 @@ def _reviews(app: FastAPI, service: Service) -> None:
         return JSONResponse(service.reviews.counts())
 
     @app.get("/v1/reviews/export", response_class=StreamingResponse, responses={200: {"content": _EXPORTS}})
-    def export(format: Literal["csv", "jsonl", "zip"] = "csv") -> Response:
-        """Accepted and corrected answers, as a table that `radlite data build` takes in (the zip as it is)."""
+    def export(request: Request, format: Literal["csv", "jsonl", "zip"] = "csv") -> Response:
+        """Accepted and corrected answers as a table: CSV for a spreadsheet, the zip for `radlite data build`. Your own,
+        or those of all with a key that may."""
         headers = {"Content-Disposition": f'attachment; filename="reviews.{format}"'}
-        return StreamingResponse(service.reviews.export(format), media_type=reviews.FORMATS[format], headers=headers)
+        caller = _caller(request)
+        table = service.reviews.export(format, None if caller.reviewer else caller.user)
+        return StreamingResponse(table, media_type=reviews.FORMATS[format], headers=headers)
 
 
 async def _stream(
