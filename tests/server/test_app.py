@@ -1,5 +1,7 @@
 """The API as others see it: a real server, asked over HTTP."""
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -116,6 +118,22 @@ def test_a_bundle_comes_with_the_answers_or_in_their_place(server: Server) -> No
     told = events(server.client.post("/v1/read", json={"report": REPORT, "stream": True, "fhir": True}).text)
     assert told[-1][1]["fhir"]["resourceType"] == "Bundle"
     assert code(server.read(subject="<script>")) == (422, "invalid")
+
+
+def test_answers_are_a_table_where_that_is_accepted(server: Server) -> None:
+    tasks = ["temporal_comparison", "m_staging"]
+    report = "Chest radiograph. Findings: the effusion is larger than before."
+    told = server.read(report, tasks=tasks).json()["answers"]
+    asked = {"report": report, "tasks": tasks}
+    given = server.client.post("/v1/read", json=asked, headers={"Accept": "text/csv"})
+    assert given.headers["content-type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(given.text, newline="")))
+    assert [(row["task"], row["status"], row["model"]) for row in rows] == [
+        (one["task"], one["status"], one["model"]) for one in told
+    ]
+    assert [row["answer"].removeprefix("'") for row in rows] == [one["rendered"] or "" for one in told]
+    assert not any(row["answer"].startswith("-") for row in rows)  # no formula for a spreadsheet
+    assert server.noted(id=rows[0]["id"])[0]["facts"]["task"] == rows[0]["task"]
 
 
 def test_what_does_not_fit_the_models_window_says_so_and_is_not_cut(server: Server) -> None:

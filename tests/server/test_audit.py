@@ -1,8 +1,10 @@
 """The audit log: whatever is done to it is found, whatever happens to its server is survived, and it holds no text."""
 
+import csv
 import datetime
 import errno
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -685,8 +687,25 @@ def test_the_command_line_finds_the_answers_to_a_report(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["id"] == made
 
 
+def test_the_command_line_lists_what_has_an_id_in_it_or_all_as_json_or_csv(tmp_path: Path) -> None:
+    with Audit(tmp_path / "audit") as log:
+        made = log.answer(noted(Reading("m_staging", "ok", None, "M0"), {"report": SECRET}, log.digest), "r", "=ris")
+        log.review("b" * 32, made, "m_staging", "accept")
+        log.add("stop")
+    done = radlite("audit", "find", tmp_path / "audit", "--id", made)
+    assert [json.loads(line)["kind"] for line in done.stdout.splitlines()] == ["answer", "review"]
+    (tmp_path / KEY).unlink()  # an auditor has none
+    done = radlite("audit", "find", tmp_path / "audit", "--csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["kind"] for row in rows] == ["file", "answer", "review", "stop"]
+    assert (rows[1]["user"], rows[1]["task"], rows[2]["action"]) == ("'=ris", "m_staging", "accept")
+    assert json.loads(rows[1]["facts"])["status"] == rows[1]["status"] == "ok"
+    done = radlite("audit", "find", tmp_path / "audit", "-", "--id", made)
+    assert done.returncode == 2 and "give one of them" in done.stderr
+
+
 def test_a_folder_without_a_log_is_told_in_one_sentence(tmp_path: Path) -> None:
-    for verb in (["verify", tmp_path], ["verify", tmp_path / "none"]):
+    for verb in (["verify", tmp_path], ["verify", tmp_path / "none"], ["find", tmp_path]):
         done = radlite("audit", *verb)
         assert done.returncode == 2 and "has no audit log; give the folder audit" in done.stderr
         assert len(done.stderr.splitlines()) == 1

@@ -1,6 +1,8 @@
 """`radlite audit`: the log of what was answered, checked and searched."""
 
+import csv
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +10,13 @@ from typing import Annotated
 import typer
 
 from radlite.cli.common import Json, print_json, read_text
+from radlite.errors import UserError
 
 audit = typer.Typer(no_args_is_help=True, help="The log of what was answered: check that it is whole, search it.")
+
+_ENTRY = ("number", "time", "kind", "id")
+_FACTS = ("user", "request", "row", "task", "status", "action")
+"""Facts with a column of their own."""
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder audit of the server's state.")]
 
@@ -53,10 +60,31 @@ def audit_verify(
 @audit.command("find")
 def audit_find(
     folder: Folder,
-    report: Annotated[str, typer.Argument(help="Report as a UTF-8 text file, or - for standard input.")],
+    report: Annotated[
+        str, typer.Argument(help="Report as a UTF-8 text file, or - for standard input; all entries without it.")
+    ] = "",
+    id: Annotated[
+        str, typer.Option(metavar="ID", help="Entries with this id in them: of an answer, a request, a job, a review.")
+    ] = "",
+    as_csv: Annotated[bool, typer.Option("--csv", help="A table for a spreadsheet, with the facts as JSON.")] = False,
 ) -> None:
-    """The entries of answers to a report, one JSON line each; needs the key audit.key beside the folder."""
-    from radlite.server.verdict import find
+    """The entries of a log, one JSON line each: all, or those of answers to a report or with an id.
 
-    for entry in find(folder, read_text(report)):
-        typer.echo(json.dumps(entry))
+    To find a report takes the key audit.key beside the folder.
+    """
+    from radlite.server.verdict import find, listed
+
+    if report and id:
+        raise UserError("A report and --id are two ways to look; give one of them.")
+    entries = find(folder, read_text(report)) if report else listed(folder, id)
+    if not as_csv:
+        for entry in entries:
+            typer.echo(json.dumps(entry))
+        return
+    from radlite.serving.tables import guarded
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*_ENTRY, *_FACTS, "facts"])
+    for entry in entries:
+        cells = [*map(entry.get, _ENTRY), *map(entry["facts"].get, _FACTS), json.dumps(entry["facts"])]
+        writer.writerow(guarded(cell) for cell in cells)

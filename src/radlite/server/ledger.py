@@ -1,6 +1,7 @@
 """The answers of a batch job on their way into the audit log, each once, however often server or job are ended."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ class Ledger:
         self._audit, self._job, self._user, self._journal, self._settings = audit, job, user, journal, settings
         self._place = 0
         self._sha256 = ""
-        begun = audit.entries(job) if journal.exists() else ()
-        self._there = {(one["facts"].get("row"), one["facts"].get("task")) for one in begun}
+        self._there = defaultdict[str, set[int]](set)
+        for one in audit.entries(job) if journal.exists() else ():
+            self._there[one["facts"]["task"]].add(one["facts"]["row"])
 
     def note(self) -> None:
         """Note what has come since the last time. Raises `UserError` if it cannot be noted."""
@@ -47,7 +49,7 @@ class Ledger:
             digests = [entry[name] for name in ("model", "adapter") if name in entry]
             self._sha256 = text_hash(digests) if len(digests) > 1 else digests[0]
             return
-        if (entry["row"], entry["task"]) in self._there:
+        if entry["row"] in self._there[entry["task"]]:
             return
         facts = entry.get(FACTS) or {"task": entry["task"], "inputs": {}, "answer": "", "status": entry["status"]}
         model, sha256 = entry.get("model", ""), self._sha256 if "model" in entry else ""

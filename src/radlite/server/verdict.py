@@ -79,6 +79,13 @@ def find(folder: Path, text: str) -> Iterator[dict[str, Any]]:
             yield entry
 
 
+def listed(folder: Path, id: str = "") -> Iterator[dict[str, Any]]:
+    """The entries with an id in them, or all. Raises `UserError` if there is no log."""
+    if not chain.files(folder):
+        raise UserError(f"{folder} has no audit log; give the folder audit of the server's state.")
+    yield from chain.entries(folder, id)
+
+
 @dataclass
 class _Walk:
     """What is known of a log up to some entry."""
