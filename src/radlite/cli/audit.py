@@ -1,6 +1,5 @@
 """`radlite audit`: the log of what was answered, checked and searched."""
 
-import csv
 import json
 import sys
 from dataclasses import asdict
@@ -81,6 +80,8 @@ def audit_find(
         for entry in entries:
             typer.echo(json.dumps(entry))
         return
+    import csv
+
     from radlite.serving.tables import guarded
 
     writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -205,6 +205,11 @@ class Audit:
             self._write("file", {"name": chain.name(1), "after": "", "key": chain.fingerprint(self.key)})
             chain.sync_folder(self._folder)
             return
+        if head is None and chain.head(self._folder, None):
+            raise UserError(
+                f"{HEAD} of the audit log {self._folder} is not sealed with the key {KEY} beside it: put back the key "
+                "that belongs to it, or move the log away to begin a new one."
+            )
         end = chain.resumed(files, head) if head and files else None
         if head is None or end is None:
             raise UserError(
