@@ -17,6 +17,8 @@ import psutil
 import pytest
 
 from radlite.server import chain
+from radlite.server.audit import Audit
+from radlite.server.ledger import Ledger
 from radlite.server.verdict import find, verify
 from radlite.serving import tables
 from tests.server.process import REPORT, Server
@@ -323,6 +325,19 @@ def test_what_a_job_had_answered_is_in_the_audit_log_also_where_it_is_removed(tm
         assert second.client.delete(f"/v1/batch/{id}").status_code == 200
         noted = [(one["facts"]["row"], one["facts"]["task"]) for one in second.noted(request=id)]
         assert sorted(noted) == sorted((one["row"], one["task"]) for one in answered)
+
+
+def test_a_damaged_journal_is_noted_up_to_the_damage(tmp_path: Path) -> None:
+    lines = [
+        {"model": "ab" * 32},
+        *({"row": row, "task": "m_staging", "status": "ok", "model": "m"} for row in range(3)),
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "journal").write_text(text[:-40] + "\0\n" + text[-40:])
+    with Audit(tmp_path / "audit") as audit:
+        for _ in range(2):
+            Ledger(audit, "f" * 32, "ris", tmp_path / "journal", "s").note()
+        assert [one["facts"]["row"] for one in audit.entries("f" * 32)] == [0, 1]
 
 
 def test_a_job_whose_answers_cannot_be_noted_gives_none(tmp_path: Path) -> None:

@@ -41,7 +41,11 @@ class Ledger:
         with self._journal.open("rb") as file:
             file.seek(self._place)
             while (line := file.readline()).endswith(b"\n"):  # one that is being written is for the next time
-                self._take(json.loads(line))
+                try:
+                    entry = json.loads(line)
+                except ValueError:  # the job says where it is damaged, and fails
+                    return
+                self._take(entry)
                 self._place += len(line)
 
     def _take(self, entry: dict[str, Any]) -> None:
