@@ -523,6 +523,14 @@ def test_a_log_is_verified_while_it_is_written(tmp_path: Path) -> None:
     assert [one.faults for one in found if not one.sound] == []
 
 
+def test_a_head_that_is_read_while_it_is_written_is_read_again(copy: Path, monkeypatch: Any) -> None:
+    key, whole = chain.key(copy), (copy / HEAD).read_bytes()
+    half = whole.replace(b"0", b"1")
+    given = [half, whole[:100], whole]
+    monkeypatch.setattr(Path, "open", lambda path, mode="r": io.BytesIO(given.pop(0)))
+    assert chain.head(copy, key) and not given
+
+
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     with Audit(tmp_path / "audit"), pytest.raises(UserError, match="Another radlite"):
         Audit(tmp_path / "audit")

@@ -30,6 +30,7 @@ LONGEST: Final = 1 << 16
 
 _FILE: Final = re.compile(r"audit-(\d{6})\.jsonl")
 _SEAL: Final = len(f',"hash":"{BEGIN}"}}\n')
+_TRIES: Final = 20
 _HEAD_BYTES: Final = 256
 """Always as many, within one sector: what stands there is written over at once or not at all."""
 
@@ -50,14 +51,24 @@ class Head(NamedTuple):
 
 def head(folder: Path, key: bytes | None) -> Head | None:
     """What `HEAD` says; None if it is missing or damaged, or not sealed with the key, where one is given."""
+    for _ in range(_TRIES):  # it may be half old and half new while it is written over
+        try:
+            with (folder / HEAD).open("rb") as file:
+                text = file.read(_HEAD_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        if found := _head(text, key):
+            return found
+    return None
+
+
+def _head(text: bytes, key: bytes | None) -> Head | None:
     try:
-        with (folder / HEAD).open("rb") as file:
-            text = file.read(_HEAD_BYTES + 1)
         said = json.loads(text)
         seal = said.pop("seal")
         found = Head(**said)
         sound = isinstance(found.entries, int) and isinstance(found.synced, int) and isinstance(found.hash, str)
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     if len(text) != _HEAD_BYTES or not sound or (key and seal != digest(key, json.dumps(found))):
         return None

@@ -51,16 +51,17 @@ def verify(
     place = key or folder.with_name(KEY)
     sealed = chain.read_key(place) if key or place.exists() else None
     try:
-        head = chain.head(folder, None)  # before the files, which may grow meanwhile
+        head = chain.head(folder, sealed)  # before the files, which may grow meanwhile
+        forged = chain.head(folder, None) if sealed and not head else None
         files = chain.files(folder)
         if not files:
             raise UserError(f"{folder} has no audit log; give the folder audit of the server's state.")
-        walk = _Walk(after, {*heads}, head, last)
+        walk = _Walk(after, {*heads}, head or forged, last)
         for path in files:
             walk.file(path, last=path == files[-1])
     except OSError as error:
         raise UserError(f"Cannot read the audit log {folder}: {error.strerror}.") from error
-    if sealed and head and not last and chain.head(folder, sealed) is None:
+    if forged and not last:
         walk.faults.append(f"{HEAD} is not sealed with the key {place.name}: somebody else wrote where the log ends")
     elif not sealed and not last:
         walk.notes.append(f"there is no key {place.name} beside the log, so that the seal of {HEAD} was not checked")
