@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import threading
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -700,7 +701,7 @@ def test_the_command_line_lists_what_has_an_id_in_it_or_all_as_json_or_csv(tmp_p
         made = log.answer(noted(Reading("m_staging", "ok", None, "M0"), {"report": SECRET}, log.digest), "r", "=ris")
         log.review("b" * 32, made, "m_staging", "accept")
         log.add("stop")
-    done = radlite("audit", "find", tmp_path / "audit", "--id", made)
+    done = radlite("audit", "find", tmp_path / "audit", "--id", f"urn:uuid:{uuid.UUID(made)}")
     assert [json.loads(line)["kind"] for line in done.stdout.splitlines()] == ["answer", "review"]
     (tmp_path / KEY).unlink()  # an auditor has none
     done = radlite("audit", "find", tmp_path / "audit", "--csv")

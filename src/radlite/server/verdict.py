@@ -81,10 +81,10 @@ def find(folder: Path, text: str) -> Iterator[dict[str, Any]]:
 
 
 def listed(folder: Path, id: str = "") -> Iterator[dict[str, Any]]:
-    """The entries with an id in them, or all. Raises `UserError` if there is no log."""
+    """The entries with an id in them, also as a FHIR resource has it, or all. Raises `UserError` if there is no log."""
     if not chain.files(folder):
         raise UserError(f"{folder} has no audit log; give the folder audit of the server's state.")
-    yield from chain.entries(folder, id)
+    yield from chain.entries(folder, id.removeprefix("urn:uuid:").replace("-", ""))
 
 
 @dataclass
