@@ -27,7 +27,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from radlite.server.audit import verify
+from radlite.server.verdict import verify
 
 TASKS = ("m_staging", "radiology_ner")
 CALLERS = ("ris", "ward", "study", "page")

@@ -70,6 +70,12 @@ class Server:
         """Ask a report something."""
         return self.client.post("/v1/read", json={"report": report, **asked})
 
+    def noted(self, kind: str = "answer", **facts: Any) -> list[dict[str, Any]]:
+        """The entries of its audit log of a kind, whose facts are these among others."""
+        lines = "".join(one.read_text("utf-8") for one in sorted((self.state / "audit").glob("*.jsonl"))).splitlines()
+        found = [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
+        return [entry for entry in found if facts.items() <= {**entry["facts"], "id": entry["id"]}.items()]
+
     def engine(self) -> int:
         """Process id of the engine."""
         import psutil

@@ -1,5 +1,7 @@
 """The API as others see it: a real server, asked over HTTP."""
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -16,7 +18,7 @@ import pytest
 from radlite.rads import NO_RADS, systems
 from radlite.reader import Reader
 from radlite.runtime.scripted import ScriptedModel
-from radlite.server.audit import verify
+from radlite.server.verdict import verify
 from radlite.tasks import TASKS, named
 from tests.server.process import REPORT, Server, events
 
@@ -116,6 +118,22 @@ def test_a_bundle_comes_with_the_answers_or_in_their_place(server: Server) -> No
     told = events(server.client.post("/v1/read", json={"report": REPORT, "stream": True, "fhir": True}).text)
     assert told[-1][1]["fhir"]["resourceType"] == "Bundle"
     assert code(server.read(subject="<script>")) == (422, "invalid")
+
+
+def test_answers_are_a_table_where_that_is_accepted(server: Server) -> None:
+    tasks = ["temporal_comparison", "m_staging"]
+    report = "Chest radiograph. Findings: the effusion is larger than before."
+    told = server.read(report, tasks=tasks).json()["answers"]
+    asked = {"report": report, "tasks": tasks}
+    given = server.client.post("/v1/read", json=asked, headers={"Accept": "text/csv"})
+    assert given.headers["content-type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(given.text, newline="")))
+    assert [(row["task"], row["status"], row["model"]) for row in rows] == [
+        (one["task"], one["status"], one["model"]) for one in told
+    ]
+    assert [row["answer"].removeprefix("'") for row in rows] == [one["rendered"] or "" for one in told]
+    assert not any(row["answer"].startswith("-") for row in rows)  # no formula for a spreadsheet
+    assert server.noted(id=rows[0]["id"])[0]["facts"]["task"] == rows[0]["task"]
 
 
 def test_what_does_not_fit_the_models_window_says_so_and_is_not_cut(server: Server) -> None:
@@ -301,6 +319,27 @@ def test_a_review_is_kept_and_exported(server: Server) -> None:
     assert server.client.get("/v1/reviews/export?format=canary").status_code == 422
 
 
+def test_only_what_was_answered_can_be_reviewed(server: Server) -> None:
+    answer = server.read(tasks=["m_staging"]).json()["answers"][0]
+    body = {"answer_id": answer["id"], "task": "m_staging", "action": "accept", "answer": answer["rendered"]}
+    body |= {"inputs": {"report": REPORT}}
+    before = server.client.get("/v1/reviews").json()["count"]
+    other = "M1" if answer["rendered"].startswith("M0") else "M0"
+    for wrong, code in (
+        ({"answer_id": "0" * 32}, "unknown_answer"),
+        ({"answer_id": answer["id"][:-1] + ("0" if answer["id"][-1] != "0" else "1")}, "unknown_answer"),
+        ({"answer_id": server.noted("start")[-1]["id"]}, "unknown_answer"),
+        ({"task": "n_staging", "answer": "", "action": "reject"}, "other_answer"),
+        ({"answer": other}, "other_answer"),
+        ({"inputs": {"report": f"{REPORT} Metastases of the liver."}}, "other_answer"),
+    ):
+        refused = server.client.post("/v1/reviews", json={**body, **wrong})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, code), wrong
+        assert "etastas" not in refused.text
+    assert server.client.get("/v1/reviews").json()["count"] == before
+    assert server.client.post("/v1/reviews", json=body).status_code == 201
+
+
 def test_every_answer_has_its_entry_in_a_sound_audit_log_without_text(server: Server) -> None:
     answer = server.read(tasks=["radiology_ner", "abnormality_detection"]).json()
     found = verify(server.state / "audit")
@@ -329,6 +368,9 @@ def test_a_client_that_leaves_frees_the_engine(server: Server) -> None:
             break
         time.sleep(0.05)
     assert "radlite_streams 0.0" in server.client.get("/metrics").text
+    left = server.noted(status="cancelled")  # what was begun and never answered is in the audit log as such
+    assert {one["facts"]["task"] for one in left} >= {"radiology_ner", "impression_generation"}
+    assert all(one["facts"]["inputs"]["report"] for one in left)
 
 
 def test_killing_the_engine_costs_an_answer_a_retry(server: Server) -> None:

@@ -1,7 +1,10 @@
 """The audit log: whatever is done to it is found, whatever happens to its server is survived, and it holds no text."""
 
+import csv
+import datetime
 import errno
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -11,6 +14,7 @@ import stat
 import subprocess
 import sys
 import threading
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radlite.errors import UserError
-from radlite.server import audit
-from radlite.server.audit import HEAD, KEY, Audit, Verdict, find, verify
+from radlite.server import audit, chain
+from radlite.server.audit import Audit, noted
+from radlite.server.chain import HEAD, KEY
+from radlite.server.verdict import Verdict, find, verify
 from radlite.tasks import Reading
 
 SECRET = "Mrs Example, born 1950, has a carcinoma of the left breast."
@@ -201,7 +207,7 @@ def test_an_edit_whose_own_hash_is_put_right_breaks_the_chain_after_it(copy: Pat
     entry = json.loads(second)
     entry["facts"]["seconds"] = 99
     entry.pop("hash")
-    path.write_bytes(b"".join([first, audit._line(entry)[0], *rest]))
+    path.write_bytes(b"".join([first, chain.line(entry)[0], *rest]))
     found = faulty(copy, "line 3", "does not follow")
     assert len(found.faults) == 1
 
@@ -214,6 +220,80 @@ def test_a_history_written_anew_is_found_by_a_head_noted_elsewhere(tmp_path: Pat
     wrote(folder, 9)
     assert verify(folder).sound
     assert len(faulty(folder, "noted elsewhere", heads=noted).faults) == 2
+
+
+def test_a_history_written_anew_without_the_key_is_found(copy: Path, tmp_path: Path) -> None:
+    """All hashes fit together, and `HEAD` tells the new end: but it cannot be sealed."""
+    before = chain.BEGIN
+    for path in files(copy):
+        made = b""
+        for found in map(json.loads, path.read_text().splitlines()):
+            body = {**found, "before": before, "facts": {**found["facts"], "seconds": 9}}
+            body.pop("hash")
+            line, before = chain.line(body)
+            made += line
+        path.write_bytes(made)
+    for wrong in (b"x" * 32, chain.key(wrote(tmp_path / "other" / "audit", 1))):
+        (copy / HEAD).write_bytes(chain.Head(len(entries(copy)), before, len(entries(copy))).line(wrong))
+        faulty(copy, "not sealed with the key")
+        with pytest.raises(UserError, match="put back the key"):
+            Audit(copy)
+    key = copy.with_name(KEY).rename(tmp_path / "key")
+    found = verify(copy)
+    assert found.sound and "no key" in found.notes[0]
+    faulty(copy, "not sealed with the key", key=key)
+
+
+def test_how_much_is_safe_cannot_be_lowered_to_hide_a_truncation(copy: Path) -> None:
+    held = files(copy)[-1].read_bytes().splitlines(keepends=True)
+    files(copy)[-1].write_bytes(b"".join(held[:-1]))
+    said = json.loads((copy / HEAD).read_text())
+    (copy / HEAD).write_bytes((json.dumps({**said, "synced": 0}).encode()).ljust(255) + b"\n")
+    with pytest.raises(UserError, match="not sealed"):
+        Audit(copy)
+
+
+@pytest.mark.parametrize("kind", ["junk", "link", "pipe", "folder"])
+def test_what_is_put_among_the_files_is_told_and_neither_followed_nor_removed(
+    copy: Path, tmp_path: Path, kind: str
+) -> None:
+    last = files(copy)[-1]
+    strange = copy / "audit-000999.jsonl" if kind == "junk" else last
+    if kind != "junk":
+        last.rename(tmp_path / "elsewhere")
+    make = {"junk": strange.touch, "pipe": lambda: os.mkfifo(strange), "folder": strange.mkdir}
+    make.get(kind, lambda: strange.symlink_to(tmp_path / "elsewhere"))()
+    assert not verify(copy).sound
+    with pytest.raises(UserError, match="does not end where"):
+        Audit(copy)
+    assert strange.is_symlink() or strange.exists()
+
+
+def test_a_clock_that_was_put_back_is_noted(tmp_path: Path, monkeypatch: Any) -> None:
+    folder = wrote(tmp_path / "audit", 2)
+
+    class Past(datetime.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return cls(2001, 1, 1, tzinfo=tz)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audit.datetime, "datetime", Past)
+        wrote(folder, 3)
+    found = verify(folder)
+    assert found.sound
+    assert [note for note in found.notes if "clock" in note] == [found.notes[0]] and "line 4" in found.notes[0]
+
+
+def test_an_id_says_that_this_log_made_it(tmp_path: Path) -> None:
+    with Audit(tmp_path / "audit", 700) as log:
+        ids = [log.add("answer", row=number) for number in range(6)]
+        assert [(log.entry(id) or {})["facts"]["row"] for id in ids] == [*range(6)]
+        assert [log.entry(wrong) for wrong in ("0" * 32, ids[0][:-1] + "g", "", f"{ids[0]}0")] == [None] * 4
+        files(tmp_path / "audit")[0].unlink()  # archived
+        assert log.entry(ids[0]) == {} and log.entry(ids[-1])
+    with Audit(tmp_path / "other" / "audit") as other:
+        assert other.entry(ids[0]) is None
 
 
 def test_a_log_whose_first_files_were_archived_follows_a_given_hash(copy: Path) -> None:
@@ -246,6 +326,8 @@ def test_a_missing_or_foreign_head_is_a_fault(copy: Path, tmp_path: Path) -> Non
     (copy / HEAD).unlink()
     faulty(copy, "HEAD is missing")
     shutil.copy(wrote(tmp_path / "other" / "audit", 3) / HEAD, copy / HEAD)
+    faulty(copy, "HEAD is not sealed with the key audit.key")
+    (copy / HEAD).write_bytes(chain.Head(2, "0" * 64).line(chain.key(copy)))
     faulty(copy, "is another one than HEAD says")
 
 
@@ -266,7 +348,7 @@ def test_a_sealed_line_without_its_facts_is_a_fault(copy: Path) -> None:
     for entry in ({"number": True}, {"kind": 1}, {"facts": []}):
         body = {"number": 1, "time": "", "kind": "torn", "id": "", "facts": {}, "before": "", **entry}
         whole = path.read_bytes()
-        with changed(path, whole + audit._line(body)[0]):
+        with changed(path, whole + chain.line(body)[0]):
             assert not verify(copy).sound
 
 
@@ -442,6 +524,14 @@ def test_a_log_is_verified_while_it_is_written(tmp_path: Path) -> None:
     assert [one.faults for one in found if not one.sound] == []
 
 
+def test_a_head_that_is_read_while_it_is_written_is_read_again(copy: Path, monkeypatch: Any) -> None:
+    key, whole = chain.key(copy), (copy / HEAD).read_bytes()
+    half = whole.replace(b"0", b"1")
+    given = [half, whole[:100], whole]
+    monkeypatch.setattr(Path, "open", lambda path, mode="r": io.BytesIO(given.pop(0)))
+    assert chain.head(copy, key) and not given
+
+
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     with Audit(tmp_path / "audit"), pytest.raises(UserError, match="Another radlite"):
         Audit(tmp_path / "audit")
@@ -467,6 +557,7 @@ def test_a_new_key_for_an_old_log_is_noted(copy: Path) -> None:
     copy.with_name(KEY).unlink()
     wrote(copy, 1)
     assert kinds(copy)[-2:] == ["key", "answer"] and verify(copy).sound
+    assert "a new key was made" in verify(copy).notes[0]
     assert entries(copy)[-2]["facts"]["key"] != entries(copy)[0]["facts"]["key"]
 
 
@@ -488,13 +579,14 @@ def test_an_answer_is_logged_without_any_text(tmp_path: Path) -> None:
     )
     inputs = {"report": f"  {SECRET}\n", "question": "What is there?"}
     with Audit(tmp_path / "audit") as log:
-        made = log.answer(reading, inputs, request="r" * 32, user="ris", model="ab" * 32, settings="s")
+        made = log.answer(noted(reading, inputs, log.digest), "r" * 32, "ris", "m", "ab" * 32, "s")
         digest = log.digest(SECRET)
         log.review("b" * 32, made, "radiology_qa", "correct", "ris", corrected="No carcinoma.")
     entry = entries(tmp_path / "audit")[1]
     assert entry["id"] == made and len(made) == 32
     assert entry["facts"] == {
         "request": "r" * 32,
+        "row": None,
         "user": "ris",
         "task": "radiology_qa",
         "system": None,
@@ -527,7 +619,7 @@ def test_the_same_text_has_another_digest_under_another_key(tmp_path: Path) -> N
 def test_the_entries_of_a_report_are_found_by_whoever_has_it_and_the_key(tmp_path: Path) -> None:
     with Audit(tmp_path / "audit") as log:
         for text in (SECRET, "another report", SECRET):
-            log.answer(Reading("m_staging", "ok", None, "M0"), {"report": text}, request="r")
+            log.answer(noted(Reading("m_staging", "ok", None, "M0"), {"report": text}, log.digest), "r")
     assert [one["number"] for one in find(tmp_path / "audit", f"{SECRET}\n")] == [2, 4]
     assert list(find(tmp_path / "audit", "a third report")) == []
     (tmp_path / KEY).unlink()
@@ -576,6 +668,7 @@ def test_the_command_line_says_whether_a_log_is_whole(copy: Path) -> None:
     done = radlite("audit", "verify", copy, "--head", head)
     assert done.returncode == 0, done.stderr
     assert f"Head: {head}\nThe log is whole.\n" in done.stdout and "12 answer" in done.stdout
+    assert radlite("audit", "verify", copy, "--key", copy.with_name("none")).returncode == 2
     path = files(copy)[0]
     path.write_bytes(path.read_bytes().replace(b'"seconds":0.0', b'"seconds":9.0', 1))
     done = radlite("audit", "verify", copy)
@@ -597,14 +690,31 @@ def test_what_a_forged_line_holds_is_not_obeyed_by_a_terminal(tmp_path: Path) ->
 
 def test_the_command_line_finds_the_answers_to_a_report(tmp_path: Path) -> None:
     with Audit(tmp_path / "audit") as log:
-        made = log.answer(Reading("m_staging", "ok", None, "M0"), {"report": SECRET}, request="r")
+        made = log.answer(noted(Reading("m_staging", "ok", None, "M0"), {"report": SECRET}, log.digest), "r")
     (tmp_path / "report.txt").write_text(SECRET)
     done = radlite("audit", "find", tmp_path / "audit", tmp_path / "report.txt")
     assert json.loads(done.stdout)["id"] == made
 
 
+def test_the_command_line_lists_what_has_an_id_in_it_or_all_as_json_or_csv(tmp_path: Path) -> None:
+    with Audit(tmp_path / "audit") as log:
+        made = log.answer(noted(Reading("m_staging", "ok", None, "M0"), {"report": SECRET}, log.digest), "r", "=ris")
+        log.review("b" * 32, made, "m_staging", "accept")
+        log.add("stop")
+    done = radlite("audit", "find", tmp_path / "audit", "--id", f"urn:uuid:{uuid.UUID(made)}")
+    assert [json.loads(line)["kind"] for line in done.stdout.splitlines()] == ["answer", "review"]
+    (tmp_path / KEY).unlink()  # an auditor has none
+    done = radlite("audit", "find", tmp_path / "audit", "--csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["kind"] for row in rows] == ["file", "answer", "review", "stop"]
+    assert (rows[1]["user"], rows[1]["task"], rows[2]["action"]) == ("'=ris", "m_staging", "accept")
+    assert json.loads(rows[1]["facts"])["status"] == rows[1]["status"] == "ok"
+    done = radlite("audit", "find", tmp_path / "audit", "-", "--id", made)
+    assert done.returncode == 2 and "give one of them" in done.stderr
+
+
 def test_a_folder_without_a_log_is_told_in_one_sentence(tmp_path: Path) -> None:
-    for verb in (["verify", tmp_path], ["verify", tmp_path / "none"]):
+    for verb in (["verify", tmp_path], ["verify", tmp_path / "none"], ["find", tmp_path]):
         done = radlite("audit", *verb)
         assert done.returncode == 2 and "has no audit log; give the folder audit" in done.stderr
         assert len(done.stderr.splitlines()) == 1

@@ -9,6 +9,7 @@ import httpx
 import openai
 import pytest
 
+from radlite.server import chain
 from radlite.tasks import TASKS
 from tests.server.process import REPORT, Server
 
@@ -102,7 +103,7 @@ def test_an_answer_in_json_is_the_structured_one(client: openai.OpenAI) -> None:
     assert json.loads(done.choices[0].message.content or "")["category"] in TASKS["rads_assignment"].labels
 
 
-def test_free_chat_is_short_text(client: openai.OpenAI) -> None:
+def test_free_chat_is_short_text(client: openai.OpenAI, server: Server) -> None:
     for tokens in (1, 4, 4000):
         done = client.chat.completions.create(
             model="chat",
@@ -111,13 +112,17 @@ def test_free_chat_is_short_text(client: openai.OpenAI) -> None:
         )
         assert done.usage and done.usage.completion_tokens <= min(tokens, 24)
         assert done.choices[0].finish_reason in ("stop", "length")
+        text = done.choices[0].message.content or ""
+        facts = server.noted("chat")[-1]["facts"]
+        assert (facts["status"], facts["answer"]) == ("ok", chain.digest(chain.key(server.state / "audit"), text))
+        assert facts["model"]["name"] == server.client.get("/v1/models").json()["loaded"][0]["name"]
     streamed = client.chat.completions.create(
         model="chat", messages=[{"role": "user", "content": "Hello"}], stream=True
     )
     assert [one.choices[0].finish_reason for one in streamed][-1] in ("stop", "length")
 
 
-def test_errors_are_of_the_kinds_that_the_client_knows(client: openai.OpenAI) -> None:
+def test_errors_are_of_the_kinds_that_the_client_knows(client: openai.OpenAI, server: Server) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         client.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "canary"}])
     assert (unknown.value.code, unknown.value.type) == ("model_not_found", "invalid_request_error")
@@ -128,6 +133,7 @@ def test_errors_are_of_the_kinds_that_the_client_knows(client: openai.OpenAI) ->
     with pytest.raises(openai.APIStatusError) as long:
         client.chat.completions.create(model="chat", messages=[{"role": "user", "content": "no effusion " * 4000}])
     assert long.value.status_code == 413
+    assert server.noted("chat")[-1]["facts"]["status"] == "too_long"
     assert "canary" not in f"{unknown.value.body} {wrong.value.body}"
 
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radlite.errors import UserError
+from radlite.rads import systems
 from radlite.server import fhir
 from radlite.tasks import TASKS, Evidence, Reading, named
 
@@ -316,7 +317,29 @@ def test_whatever_stands_in_an_answer_the_bundle_is_valid_and_its_page_is_xhtml(
     page = resources(found, "DiagnosticReport")[0]["text"]["div"]
     assert [one.tag.split("}")[1] for one in ElementTree.fromstring(page).iter() if "script" in one.tag] == []
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", json.loads(json.dumps(page)))
+    assert not empty(found)
     json.dumps(found, ensure_ascii=False).encode()
+
+
+def empty(value: Any) -> bool:
+    """Whether a list, a mapping or a text in it is empty, which FHIR's JSON never has."""
+    if isinstance(value, dict | list):
+        return not value or any(map(empty, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and not value.strip()
+
+
+def test_a_report_that_nothing_was_asked_of_is_a_valid_bundle_that_says_so() -> None:
+    found = bundle(inputs={"report": REPORT})
+    assert not empty(found) and [one["resource"]["resourceType"] for one in found["entry"]] == ["DiagnosticReport"]
+    assert "nothing was asked" in found["entry"][0]["resource"]["text"]["div"]
+
+
+def test_every_category_of_the_ten_systems_is_a_value_with_the_codes_of_its_own_study_alone() -> None:
+    assert len(systems()) == 10
+    for code in {code for one in systems().values() for code in one.answers}:
+        found = observed(reading("rads_assignment", code), inputs={"report": MAMMOGRAM})["valueCodeableConcept"]
+        assert found["text"] == named("rads_assignment").render(named("rads_assignment").read(code))  # type: ignore[arg-type]
+        assert ("coding" in found) == (code.startswith("BI-RADS") and code != "BI-RADS 6"), code
 
 
 def radlite(*arguments: object) -> subprocess.CompletedProcess[str]:

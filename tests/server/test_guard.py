@@ -139,6 +139,8 @@ def test_all_else_does(guarded: Settings, path: str) -> None:
         f"ris:{'k' * 31}",
         f"ris:{'k' * 20} {'k' * 20}",
         f"ris:{'é' * 40}",
+        f"ris:{KEY} kkk",
+        f"ris:{KEY} reviews kkk",
     ],
 )
 def test_a_key_file_that_is_unsafe_is_refused_without_quoting_it(tmp_path: Path, text: str) -> None:
@@ -147,6 +149,12 @@ def test_a_key_file_that_is_unsafe_is_refused_without_quoting_it(tmp_path: Path,
     with pytest.raises(UserError) as told:
         keys(path)
     assert KEY not in str(told.value) and "kkk" not in str(told.value)
+
+
+def test_a_word_behind_a_key_says_that_its_caller_may_take_out_all_reviews(tmp_path: Path) -> None:
+    (path := tmp_path / "keys").write_text(f"ris:{KEY}\nstudy:{OTHER}   reviews\n")
+    found, reviewers = keys(path)
+    assert [*found] == ["ris", "study"] and reviewers == {"study"}
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,12 @@ import httpx
 import psutil
 import pytest
 
-from radlite.server.audit import verify
+from radlite.server import chain
+from radlite.server.audit import Audit
+from radlite.server.ledger import Ledger
+from radlite.server.verdict import find, verify
 from radlite.serving import tables
-from tests.server.process import Server
+from tests.server.process import REPORT, Server
 
 KEYS = {"ward": "w" * 40, "study": "s" * 40}
 
@@ -52,7 +55,7 @@ def ended(server: Server, id: str) -> dict[str, Any]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     keys = folder / "keys"
-    keys.write_text("".join(f"{name}:{key}\n" for name, key in KEYS.items()))
+    keys.write_text("".join(f"{name}:{key}\n" for name, key in KEYS.items()) + f"training:{'t' * 40} reviews\n")
     with Server(folder, "--keys", keys, "upload_rows=60", "upload_bytes=300000", "jobs=8") as own:
         own.client.headers["Authorization"] = f"Bearer {KEYS['ward']}"
         yield own
@@ -214,6 +217,18 @@ def test_a_job_that_is_removed_ends_at_once_and_leaves_nothing(server: Server) -
     assert jobs == []
 
 
+def test_reviews_are_taken_out_by_whoever_made_them_and_by_a_key_that_may(server: Server) -> None:
+    answer = server.read(tasks=["m_staging"]).json()["answers"][0]
+    body = {"answer_id": answer["id"], "task": "m_staging", "action": "accept", "answer": answer["rendered"]}
+    assert server.client.post("/v1/reviews", json={**body, "inputs": {"report": REPORT}}).status_code == 201
+    assert REPORT in server.client.get("/v1/reviews/export?format=jsonl").text
+    with other(server) as stranger:
+        assert stranger.get("/v1/reviews/export?format=jsonl").text == ""
+        assert REPORT not in stranger.get("/v1/reviews/export?format=csv").text
+        stranger.headers["Authorization"] = f"Bearer {'t' * 40}"
+        assert REPORT in stranger.get("/v1/reviews/export?format=jsonl").text
+
+
 def test_more_jobs_than_may_be_kept_are_refused(server: Server) -> None:
     ids = [post(server, table(1)).json()["id"] for _ in range(8)]
     answer = post(server, table(1))
@@ -250,6 +265,91 @@ def test_a_job_goes_on_after_the_server_was_ended(tmp_path: Path, number: int) -
         assert ended(second, id)["status"] == "done"
         rows = [json.loads(line) for line in second.client.get(f"/v1/batch/{id}/result").text.splitlines()]
         assert [row["nr"] for row in rows] == [str(nr) for nr in range(40) for _ in range(2)]
+        # each of them is in the audit log, once
+        assert len(second.noted(request=id)) == 80
+        told = {(row["row"], row["task"], row["status"], digest(second, row["answer"])) for row in rows}
+        assert {
+            (one["facts"]["row"], *(one["facts"][name] for name in ("task", "status", "answer")))
+            for one in second.noted(request=id)
+        } == told
+        assert verify(second.state / "audit").sound
+
+
+def digest(server: Server, text: str) -> str:
+    return chain.digest(chain.key(server.state / "audit"), text)
+
+
+def test_an_answer_of_a_table_is_found_in_the_audit_log_by_its_report(server: Server) -> None:
+    rows = [["report", "question"], [REPORT, "Where is it?"], ["", "What?"], [REPORT, ""]]
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    id = post(server, out.getvalue().encode(), tasks="radiology_qa", question="question", format="jsonl").json()["id"]
+    assert ended(server, id)["status"] == "done"
+    first, *others = sorted((one["facts"] for one in server.noted(request=id)), key=lambda one: one["row"])
+    assert [(one["row"], one["status"], one["inputs"]) for one in others] == [(2, "no_text", {}), (3, "no_text", {})]
+    model = server.client.get("/v1/models").json()["loaded"][0]
+    answer = json.loads(server.client.get(f"/v1/batch/{id}/result").text.splitlines()[0])
+    assert first == {
+        "request": id,
+        "row": 1,
+        "user": "ward",
+        "task": "radiology_qa",
+        "system": None,
+        "inputs": {"report": digest(server, REPORT), "question": digest(server, "Where is it?")},
+        "answer": digest(server, answer["answer"]),
+        "status": "ok",
+        "model": {"name": model["name"], "sha256": model["sha256"]},
+        "settings": server.noted("start")[-1]["facts"]["settings"],
+        **{name: first[name] for name in ("wording", "stop_reason", "warnings", "seconds")},
+    }
+    assert len(first["wording"]) == 16 and first["stop_reason"] == "end"
+    assert [one["facts"]["request"] for one in find(server.state / "audit", REPORT)].count(id) == 1
+    server.client.delete(f"/v1/batch/{id}")
+
+
+def test_what_a_job_had_answered_is_in_the_audit_log_also_where_it_is_removed(tmp_path: Path) -> None:
+    with Server(tmp_path) as first:
+        id = post(first, table(60), tasks="m_staging,abnormality_detection").json()["id"]
+        while first.client.get(f"/v1/batch/{id}").json()["rows"] < 1:
+            time.sleep(0.02)
+        children = psutil.Process(first.process.pid).children(recursive=True)
+        first.stop(signal.SIGKILL)
+        psutil.wait_procs(children, 30)
+    journal = tmp_path / "state" / "jobs" / id / "result.csv.journal"
+    answered = [json.loads(line) for line in journal.read_text().splitlines(keepends=True)[1:] if line.endswith("\n")]
+    assert answered
+    # One whose turn has not come: it is removed before anything goes on.
+    facts = json.loads((tmp_path / "state" / "jobs" / id / "job.json").read_text())
+    (tmp_path / "state" / "jobs" / id / "job.json").write_text(json.dumps({**facts, "status": "failed"}))
+    with Server(tmp_path) as second:
+        assert second.client.delete(f"/v1/batch/{id}").status_code == 200
+        noted = [(one["facts"]["row"], one["facts"]["task"]) for one in second.noted(request=id)]
+        assert sorted(noted) == sorted((one["row"], one["task"]) for one in answered)
+
+
+def test_a_damaged_journal_is_noted_up_to_the_damage(tmp_path: Path) -> None:
+    lines = [
+        {"model": "ab" * 32},
+        *({"row": row, "task": "m_staging", "status": "ok", "model": "m"} for row in range(3)),
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "journal").write_text(text[:-40] + "\0\n" + text[-40:])
+    with Audit(tmp_path / "audit") as audit:
+        for _ in range(2):
+            Ledger(audit, "f" * 32, "ris", tmp_path / "journal", "s").note()
+        assert [one["facts"]["row"] for one in audit.entries("f" * 32)] == [0, 1]
+
+
+def test_a_job_whose_answers_cannot_be_noted_gives_none(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        while (size := (server.state / "audit" / "audit-000001.jsonl").stat().st_size) < 20_000:
+            server.read(tasks=["m_staging"])
+        psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_FSIZE, (size + 3000, size + 3000))
+        id = post(server, table(8)).json()["id"]
+        job = ended(server, id)
+        assert job["status"] == "failed" and "audit log" in job["message"]
+        assert server.client.get(f"/v1/batch/{id}/result").status_code == 404
+        assert not list((server.state / "jobs" / id).glob("table*"))
 
 
 def test_a_job_whose_process_is_killed_has_failed_and_says_so(tmp_path: Path) -> None:

@@ -95,11 +95,23 @@ def test_the_last_review_of_a_task_on_a_text_counts(reviews: Reviews) -> None:
     assert exported(reviews) == []
 
 
-def test_csv_and_json_lines_hold_the_same_rows(reviews: Reviews) -> None:
+def test_csv_holds_the_rows_of_json_lines_as_text_for_a_spreadsheet(reviews: Reviews) -> None:
     for number, task in enumerate(TASKS):
-        accept(reviews, number, task, report='Lines\nand "quotes", commas; =1+1')
+        accept(reviews, number, task, report="=cmd|' /C calc'!A1\nand \"quotes\", commas", note="@SUM(A1)", user="+ris")
     table = list(csv.DictReader(io.StringIO(b"".join(reviews.export("csv")).decode(), newline="")))
-    assert table == exported(reviews) and len(table) == 9
+    assert not any(value.startswith(("=", "+", "-", "@")) for row in table for value in row.values())
+    assert [{name: value.removeprefix("'") for name, value in row.items()} for row in table] == exported(reviews)
+    assert len(table) == 9 and {row["note"] for row in table} == {"'@SUM(A1)"}
+
+
+def test_a_caller_gets_what_he_said_himself(reviews: Reviews) -> None:
+    accept(reviews, 0, user="ris")
+    accept(reviews, 0, user="ward", action="correct", corrected="M1")
+    accept(reviews, 1, user="ward", report="Another.")
+    own = [json.loads(line) for line in b"".join(reviews.export("jsonl", "ris")).splitlines()]
+    assert [(row["user"], row["m_staging"]) for row in own] == [("ris", "M0")]
+    assert [row["user"] for row in exported(reviews)] == ["ward", "ward"]
+    assert b"".join(reviews.export("jsonl", "study")) == b""
 
 
 def test_a_long_table_comes_in_pieces(reviews: Reviews) -> None:
@@ -127,20 +139,6 @@ def test_a_corpus_is_built_from_an_exported_table(reviews: Reviews, tmp_path: Pa
         placed.setdefault(row.patient, set()).add(split)
     assert all(len(splits) == 1 for splits in placed.values()) and len(placed) > 1
     assert {row.tier for _, row in rows} == {"gold"} and {row.source for _, row in rows} == {"table"}
-
-
-def test_a_csv_with_the_mapping_of_the_documentation_is_taken_in_too(reviews: Reviews, tmp_path: Path) -> None:
-    document = (Path(__file__).parents[2] / "docs" / "records.md").read_text("utf-8")
-    shown = document.split("`table.toml`:\n\n```toml\n")[1].split("```")[0]
-    for number, report in enumerate(different(8)):
-        accept(reviews, number, report=report)
-        accept(reviews, number + 10, "n_staging", report=report)
-    (tmp_path / "table").mkdir()
-    (tmp_path / "table" / "reviews.csv").write_bytes(b"".join(reviews.export("csv")))
-    (tmp_path / "table" / "table.toml").write_text(shown)
-    manifest = build({"table": tmp_path / "table"}, tmp_path / "corpus")
-    assert manifest["sources"]["table"]["malformed"] == []
-    assert {row.task for row in read(tmp_path / "corpus", split="train")} == {"n_staging", "m_staging"}
 
 
 texts = st.text(min_size=1, max_size=60).filter(str.strip)

@@ -19,7 +19,7 @@ import pytest
 from radlite import manifest
 from radlite.export import gguf
 from radlite.routing.router import Calibration, Choice, Router
-from radlite.server.audit import verify
+from radlite.server.verdict import verify
 from radlite.serving.asking import demonstration
 from tests.conftest import random_base
 from tests.server.process import COMMAND, REPORT, Server, events

@@ -51,6 +51,7 @@ _EVENT = {
 }
 _STREAM = {"text/event-stream": {"schema": _EVENT}}
 _FHIR = fhir.MEDIA_TYPE
+_TEXT = {"schema": {"type": "string"}}
 _FORMATS = {
     "csv": "text/csv; charset=utf-8",
     "jsonl": "application/jsonl",
@@ -208,14 +209,15 @@ def _reading(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/read",
         response_model=wire.Answers,
-        responses={200: {"content": {**_STREAM, _FHIR: {"schema": {"type": "object"}}}}},
+        responses={200: {"content": {**_STREAM, _FHIR: {"schema": {"type": "object"}}, "text/csv": _TEXT}}},
     )
     async def read(asked: wire.Read, request: Request, accept: Annotated[str, Header()] = "") -> Response:
         """Ask a report one task or several.
 
         With `stream`, or if `text/event-stream` is accepted, the answers come as they are ready, as server-sent events:
         `begun` {"id", "tasks", "system"}, `queued` {"place"}, `answer` (as in `answers`), `done` {"seconds", "fhir"} or
-        `error` {"code", "message"}. If `application/fhir+json` is accepted, the answer is a FHIR R4 Bundle.
+        `error` {"code", "message"}. If `application/fhir+json` is accepted, the answer is a FHIR R4 Bundle; if
+        `text/csv`, a table.
         """
         panel = await run_in_threadpool(service.panel, asked)
         caller, begun = _caller(request), time.monotonic()
@@ -236,6 +238,8 @@ def _reading(app: FastAPI, service: Service) -> None:
         )
         if _FHIR in accept:
             return Response(json.dumps(service.bundle(panel, answers)), media_type=_FHIR)
+        if "text/csv" in accept:
+            return Response(wire.table((one.reading, one.id) for one in answers), media_type=_FORMATS["csv"])
         told = {
             "id": caller.request,
             "tasks": panel.tasks,
@@ -377,10 +381,13 @@ def _reviews(app: FastAPI, service: Service) -> None:
         return JSONResponse(service.reviews.counts())
 
     @app.get("/v1/reviews/export", response_class=StreamingResponse, responses={200: {"content": _EXPORTS}})
-    def export(format: Literal["csv", "jsonl", "zip"] = "csv") -> Response:
-        """Accepted and corrected answers, as a table that `radlite data build` takes in (the zip as it is)."""
+    def export(request: Request, format: Literal["csv", "jsonl", "zip"] = "csv") -> Response:
+        """Accepted and corrected answers as a table: CSV for a spreadsheet, the zip for `radlite data build`. Your own,
+        or those of all with a key that may."""
         headers = {"Content-Disposition": f'attachment; filename="reviews.{format}"'}
-        return StreamingResponse(service.reviews.export(format), media_type=reviews.FORMATS[format], headers=headers)
+        caller = _caller(request)
+        table = service.reviews.export(format, None if caller.reviewer else caller.user)
+        return StreamingResponse(table, media_type=reviews.FORMATS[format], headers=headers)
 
 
 async def _stream(

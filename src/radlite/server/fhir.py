@@ -82,8 +82,8 @@ def bundle(
 
     `ids` are those of the answers, 32 hex digits each; `models` is name of a model to SHA-256 of each of its files, by
     the file's name; `when` has a time zone; `inputs` are the texts, of which the Bundle gets digests; `subject` refers
-    to the patient (`Patient/123`). Equal arguments make an equal Bundle. Raises `UserError` for another form of
-    `subject`.
+    to the patient (`Patient/123`). Without answers it is a report that says so. Equal arguments make an equal Bundle.
+    Raises `UserError` for another form of `subject`.
     """
     demand_reference(subject)
     about = {"subject": {"reference": subject}} if subject else {}
@@ -100,11 +100,10 @@ def bundle(
         (report, _report(answers, results, report, time, about)),
         *observations,
         *((place, _device(name, models.get(name, {}))) for name, place in devices.items()),
-        (
-            _own(f"provenance {' '.join(ids)}"),
-            _provenance([{"reference": report}, *results], list(devices.values()), time, inputs or {}),
-        ),
     ]
+    if answers:  # else nobody made anything of anything
+        made = _provenance([{"reference": report}, *results], list(devices.values()), time, inputs or {})
+        entries.append((_own(f"provenance {' '.join(ids)}"), made))
     return {
         "resourceType": "Bundle",
         "identifier": {"system": "urn:ietf:rfc:3986", "value": _own(f"bundle {' '.join(ids)}")},
@@ -137,7 +136,7 @@ def _report(
         "code": _concept("Reading of a radiology report by a language model", "http://loinc.org", "18748-4"),
         **about,
         "issued": time,
-        "result": results,
+        **({"result": results} if results else {}),
         **({"conclusion": impressions[0]} if impressions else {}),
     }
 
@@ -286,7 +285,8 @@ def _narrative(answers: Sequence[Reading]) -> Resource:
         f"<tr><td>{_escaped(_NAMES.get(one.task, one.task))}</td><td>{_escaped(_told(one))}</td></tr>"
         for one in answers
     )
-    page = f'<div xmlns="http://www.w3.org/1999/xhtml"><p>{STANDING}</p><table><tbody>{rows}</tbody></table></div>'
+    told = f"<table><tbody>{rows}</tbody></table>" if rows else "<p>No task fits this text; nothing was asked.</p>"
+    page = f'<div xmlns="http://www.w3.org/1999/xhtml"><p>{STANDING}</p>{told}</div>'
     return {"status": "generated", "div": page}
 
 

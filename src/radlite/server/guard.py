@@ -29,6 +29,8 @@ OPEN: Final = re.compile(r"/|/health|/ready|/page/[^/]*|/v1/openapi\.json|/v1/do
 """Paths that need no key: they tell nothing of reports, callers or work."""
 UPLOAD: Final = "/v1/batch"
 """The one path that takes a form with a file."""
+REVIEWS: Final = "reviews"
+"""Behind a key in the key file: its caller may take out the reviews of all."""
 LEAST_KEY: Final = 32
 """Characters of a key: short ones could be guessed."""
 
@@ -48,16 +50,23 @@ _HEADERS: Final = (
 )
 
 
-def keys(path: Path) -> dict[str, bytes]:
-    """Names to digests of the keys in a file. Raises `UserError` that names the line and never quotes it."""
+def keys(path: Path) -> tuple[dict[str, bytes], set[str]]:
+    """Names to digests of the keys in a file, and the names that may take out the reviews of all.
+
+    Raises `UserError` that names the line and never quotes it.
+    """
     found: dict[str, bytes] = {}
+    reviewers: set[str] = set()
     for number, line in enumerate(read_text(path, "key file").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, sign, key = (part.strip() for part in line.partition(":"))
         if not sign or not re.fullmatch(r"[\w.@-]{1,64}", name):
             raise UserError(f"Line {number} of {path} is not name:KEY with a name of letters, digits and . _ @ -.")
-        if len(key) < LEAST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+        key, _, right = key.partition(" ")
+        if right.strip() not in ("", REVIEWS):
+            raise UserError(f"Line {number} of {path} has more than a key; only the word {REVIEWS} may follow it.")
+        if len(key) < LEAST_KEY or not key.isascii() or not key.isprintable():
             raise UserError(
                 f"The key in line {number} of {path} has to be {LEAST_KEY} or more visible ASCII characters; make one "
                 "with: openssl rand -hex 32."
@@ -66,9 +75,10 @@ def keys(path: Path) -> dict[str, bytes]:
         if name in found or digest in found.values():
             raise UserError(f"Line {number} of {path} repeats a name or a key; give each caller his own.")
         found[name] = digest
+        reviewers |= {name} if right else set()
     if not found:
         raise UserError(f"{path} holds no key; write a line name:KEY.")
-    return found
+    return found, reviewers
 
 
 def _digest(key: str) -> bytes:
@@ -82,6 +92,8 @@ class Caller:
     request: str
     user: str
     turn: str
+    reviewer: bool = True
+    """Whether he may take out the reviews of others."""
 
 
 class Guard:
@@ -100,7 +112,7 @@ class Guard:
     ) -> None:
         self._app, self._settings, self._log, self._counted = app, settings, log, counted
         self._refused = refused
-        self._keys = keys(settings.keys) if settings.keys else {}
+        self._keys, self.reviewers = keys(settings.keys) if settings.keys else ({}, {""})
         self._hosts = {"localhost", *(host.lower() for host in settings.hosts)}
         if not settings.loopback:
             self._hosts |= {socket.gethostname().lower(), settings.host.lower()}
@@ -197,7 +209,7 @@ class _Exchange:
         try:
             user = self._guard.check(self._scope, self._headers)
             client = self._scope.get("client") or ("", 0)
-            self._caller = Caller(self._id, user, user or client[0])
+            self._caller = Caller(self._id, user, user or client[0], user in self._guard.reviewers)
             self._scope.setdefault("state", {})["caller"] = self._caller
             if self._scope["method"] == "OPTIONS" and "access-control-request-method" in self._headers:
                 await self._preflight()

@@ -23,11 +23,14 @@ from radlite.errors import UserError, shown
 from radlite.files import read_json, sha256, write_json
 from radlite.manifest import file_identity
 from radlite.routing.router import Router
+from radlite.server import chain, ledger
+from radlite.server.ledger import Ledger
 from radlite.server.log import Log, now
 from radlite.server.settings import Settings
 from radlite.server.wire import Refused
 from radlite.serving import asking, batch, tables
 from radlite.serving.engines import Engine
+from radlite.tasks import Reading
 from radlite.tasks.prompting import chosen
 
 Status = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -74,10 +77,18 @@ class Jobs:
     """The jobs in a folder, done one at a time in the order in which they came. Safe to use from several threads."""
 
     def __init__(
-        self, folder: Path, settings: Settings, log: Log, noted: Callable[..., object] = lambda **_: None
+        self,
+        folder: Path,
+        settings: Settings,
+        log: Log,
+        noted: Callable[..., object],
+        ledger: Callable[[str, str, Path], Ledger],
+        key: bytes,
     ) -> None:
-        """`noted` is told of the beginning and end of each job."""
+        """`noted` is told of the beginning and end of each job; `ledger` makes what notes the answers of one, of its
+        id, owner and journal; `key` is that of the audit log."""
         self._folder, self._settings, self._log, self._noted = folder, settings, log, noted
+        self._ledger, self._key = ledger, key
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._process: subprocess.Popen[str] | None = None
@@ -159,6 +170,8 @@ class Jobs:
         """End a job if it has not ended, and remove it and all that is of it."""
         facts = self.one(id, owner)
         with self._changed:
+            if self._running != id:
+                self._of(facts).note()  # what it had answered before the server was ended
             self._jobs.pop(id, None)
             if self._running == id and self._process:
                 self._process.terminate()
@@ -192,6 +205,15 @@ class Jobs:
         if size >= self._settings.jobs_bytes:
             raise Refused(429, "jobs", "The kept jobs take too much room; remove some, or raise jobs_bytes.", 60)
 
+    def _of(self, facts: Facts) -> Ledger:
+        return self._ledger(facts.id, facts.owner, self._folder / facts.id / f"{facts.result}.journal")
+
+    def _drop_texts(self, facts: Facts) -> None:
+        """The reports themselves are needed no longer."""
+        for name in (facts.table, f"{facts.result}.journal"):
+            with contextlib.suppress(OSError):
+                (self._folder / facts.id / name).unlink(missing_ok=True)
+
     def _save(self, facts: Facts) -> None:
         write_json(self._folder / facts.id / FACTS, asdict(facts))
 
@@ -219,6 +241,11 @@ class Jobs:
                 self._running = facts.id
             try:
                 self._do(facts)
+            except UserError as error:  # the audit log cannot be written
+                self._log.defect(error, job=facts.id)
+                self._drop_texts(facts)
+                why = "Its answers cannot be noted in the audit log, and are not given without; see the server's log."
+                self._put(facts.id, status="failed", ended=now(), message=why)
             except Exception as error:
                 self._log.defect(error, job=facts.id)
                 self._put(facts.id, status="failed", ended=now(), message="This is a defect; the log describes it.")
@@ -259,30 +286,30 @@ class Jobs:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
             )  # fmt: skip
-        process = self._process
+        process, answers = self._process, self._of(facts)
         assert process.stdin and process.stdout
         with process:
             try:
-                process.stdin.write(json.dumps(_told(self._settings)) + "\n")
+                process.stdin.write(json.dumps(_told(self._settings) | {"key": self._key.hex()}) + "\n")
                 process.stdin.flush()  # and it stays open: where it closes, this server has gone
                 for line in process.stdout:
                     with contextlib.suppress(ValueError):  # what a library prints is nothing to us
                         told = json.loads(line)
                         wrong = told.pop("wrong", wrong)
                         self._put(facts.id, **told)
+                    answers.note()
             except OSError:
                 pass
             finally:
                 with contextlib.suppress(OSError):
                     process.stdin.close()
             code = process.wait()
+        answers.note()  # all of them, before any is given
         if self._stopping or facts.id not in self._jobs:
             return
         status: Status = "done" if code == 0 else "failed"
         message = wrong.replace(f"{folder}{os.sep}", "") if wrong else "" if code == 0 else "Its process has ended."
-        for name in (facts.table, f"{facts.result}.journal"):  # the reports themselves are needed no longer
-            with contextlib.suppress(OSError):
-                (folder / name).unlink(missing_ok=True)
+        self._drop_texts(facts)
         self._put(facts.id, status=status, ended=now(), message=message)
         self._log.write("job", job=facts.id, status=status)
         digest = sha256(folder / facts.result) if status == "done" else ""
@@ -372,13 +399,16 @@ def _run(folder: Path, told: dict[str, Any]) -> None:
     )  # fmt: skip
     job = batch.Job(folder / facts.table, folder / facts.result, facts.tasks, facts.texts, facts.carried, facts.wide)
 
+    def mark(question: batch.Question, reading: Reading) -> dict[str, Any]:
+        return ledger.mark(question, reading, functools.partial(chain.digest, bytes.fromhex(told["key"])))
+
     def tell(rows: int, total: int, statuses: Mapping[str, int]) -> None:
         if total > told["rows"]:
             raise UserError(f"The table has {total:,} rows, but {told['rows']:,} are allowed; split it.")
         print(json.dumps({"rows": rows, "total": total, "statuses": dict(statuses)}), flush=True)
 
     if not job.out.exists():
-        batch.run(job, engine, any_model=told["any_model"], tell=tell)
+        batch.run(job, engine, any_model=told["any_model"], tell=tell, mark=mark)
 
 
 def _end(number: int, _frame: Any) -> None:

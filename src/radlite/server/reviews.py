@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from radlite.errors import UserError
 from radlite.files import MAX_TEXT_BYTES, told
+from radlite.serving import tables
 from radlite.tasks import known, named
 
 Action = Literal["accept", "correct", "reject"]
@@ -116,16 +117,17 @@ class Reviews:
             actions = {action: self._actions[action] for action in get_args(Action)}
         return {"count": sum(actions.values()), "actions": actions, "keep": self.keep}
 
-    def export(self, format: str) -> Iterator[bytes]:
-        """The accepted and corrected answers as a table, in pieces: `csv`, `jsonl`, or `zip` (the latter with its
-        `table.toml`, ready for `radlite data build`).
+    def export(self, format: str, user: str | None = None) -> Iterator[bytes]:
+        """The answers that `user`, or anybody, accepted or corrected, as a table, in pieces: `jsonl`; `csv`, whose
+        cells are guarded for a spreadsheet (`tables.guarded`); or `zip`, with its `table.toml`, ready for
+        `radlite data build`.
 
         The last review of a task on a text counts. Each task's answers have a column of its name; rows of one report
         share a `group`. Raises `UserError` for another format, or if the file is damaged.
         """
         if format not in FORMATS:
             raise UserError(f"There is no format of that name; choose from {', '.join(FORMATS)}.")
-        places, tasks = self._chosen()
+        places, tasks = self._chosen(user)
         rows = self._rows(places)
         if format == "csv":
             return _csv(rows, tasks)
@@ -165,12 +167,14 @@ class Reviews:
                 yield _parsed(line, self._path, number), (begin, end)
                 begin = end
 
-    def _chosen(self) -> tuple[list[int], list[str]]:
+    def _chosen(self, user: str | None) -> tuple[list[int], list[str]]:
         """Where the reviews begin that count and give an answer to learn from, and the tasks they are of."""
         with self._lock:
             size = self._size
         last: dict[str, tuple[int, str, bool]] = {}
         for review, (begin, _) in self._read(size):
+            if user not in (None, review.get("user", "")):
+                continue
             key = _hash(json.dumps([review["task"], review["inputs"] or review["answer_id"]], sort_keys=True))
             last.pop(key, None)
             last[key] = (begin, review["task"], review["action"] != "reject" and review["task"] in known())
@@ -229,7 +233,7 @@ def _csv(rows: Iterator[dict[str, str]], tasks: list[str]) -> Iterator[bytes]:
     writer = csv.DictWriter(page, _columns(tasks), restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow(row)
+        writer.writerow({name: tables.guarded(value) for name, value in row.items()})
         if page.tell() > _PIECE:
             yield page.getvalue().encode()
             page.seek(0)

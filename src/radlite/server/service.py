@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import radlite
@@ -16,10 +17,11 @@ from radlite.rads import systems
 from radlite.routing.detection import detect
 from radlite.runtime.model import Completion
 from radlite.server import fhir
-from radlite.server.audit import Audit
+from radlite.server.audit import Audit, noted
 from radlite.server.desk import Desk, Work
 from radlite.server.guard import Caller
 from radlite.server.jobs import Jobs
+from radlite.server.ledger import Ledger
 from radlite.server.log import Log
 from radlite.server.metrics import Metrics
 from radlite.server.readers import Question, Readers
@@ -81,13 +83,16 @@ class Service:
         folder = settings.folder
         self.audit = Audit(folder / "audit", settings.audit_bytes)
         self.reviews = Reviews(folder / "reviews.jsonl", settings.keep_reviews)
-        self.jobs = Jobs(folder / "jobs", settings, log, self._note_job)
+        self.jobs = Jobs(folder / "jobs", settings, log, self._note_job, self._ledger, self.audit.key)
         self._streams = 0
         self._over = threading.Event()
         self._watch()
 
     def _note_job(self, **facts: Any) -> None:
         self.audit.add("job", **facts, models=self.readers.digests, settings=self._digest)
+
+    def _ledger(self, job: str, user: str, journal: Path) -> Ledger:
+        return Ledger(self.audit, job, user, journal, self._digest)
 
     def _watch(self) -> None:
         watch = self.metrics.watch
@@ -207,21 +212,24 @@ class Service:
         return self.desk.put(caller.turn, functools.partial(self._answers, caller, panel.questions))
 
     def _answers(self, caller: Caller, questions: Sequence[Question], stop: Callable[[], bool]) -> Iterator[Answered]:
-        for number, reading in self.readers.readings(questions, stop):
-            yield Answered(number, reading, self._noted(caller, questions[number], reading))
+        left = dict(enumerate(questions))
+        try:
+            for number, reading in self.readers.readings(questions, stop):
+                id = self._noted(caller, left.pop(number), reading)
+                self.metrics.answer(reading)
+                yield Answered(number, reading, id)
+        finally:
+            with contextlib.suppress(UserError):  # no answer leaves
+                for question in left.values():
+                    self._noted(caller, question, Reading(question.task, "failed", None, ""), cancelled=stop())
 
-    def _noted(self, caller: Caller, question: Question, reading: Reading) -> str:
+    def _noted(self, caller: Caller, question: Question, reading: Reading, cancelled: bool = False) -> str:
         """Note an answer before it leaves; its id. Raises `UserError` if it cannot be noted: it does not leave then."""
-        self.metrics.answer(reading)
-        return self.audit.answer(
-            reading,
-            {name: text for name, text in question.inputs.items() if name != "system"},
-            request=caller.request,
-            user=caller.user,
-            model=self.readers.digests[reading.model],
-            settings=self._digest,
-            system=question.inputs.get("system"),
-        )
+        inputs = {name: text for name, text in question.inputs.items() if name != "system"}
+        facts = noted(reading, inputs, self.audit.digest, question.inputs.get("system"))
+        sha256 = self.readers.digests.get(reading.model, "")
+        facts |= {"status": "cancelled"} if cancelled else {}
+        return self.audit.answer(facts, caller.request, caller.user, reading.model, sha256, self._digest)
 
     def review(self, caller: Caller, asked: Review) -> str:
         """Keep a review, and note that there is one; its id. Raises `Refused`."""
@@ -230,6 +238,7 @@ class Service:
         for name, text in {"answer": asked.answer, "corrected": asked.corrected or "", **inputs}.items():
             demand_text(text, name, most)
         demand_named(known(), asked.task, "task", "GET /v1/tasks lists the tasks")
+        self._demand_given(asked, inputs)
         try:
             id = self.reviews.add(
                 asked.answer_id,
@@ -246,25 +255,52 @@ class Service:
         self.audit.review(id, asked.answer_id, asked.task, asked.action, caller.user, asked.corrected or "")
         return id
 
+    def _demand_given(self, asked: Review, inputs: Mapping[str, str]) -> None:
+        """Raise `Refused` unless this server gave that answer to those texts, as far as its log still holds it."""
+        entry = self.audit.entry(asked.answer_id)
+        if entry is None or (entry and entry["kind"] != "answer"):
+            raise Refused(422, "unknown_answer", "answer_id is of no answer of this server; give the id of the answer.")
+        if not entry:
+            return
+        facts, given = entry["facts"], {"premise": inputs.get("report", ""), **inputs}
+        digests = {name: self.audit.digest(text) for name, text in given.items() if text.strip()}
+        wrong = [name for name, digest in digests.items() if facts["inputs"].get(name, digest) != digest]
+        if facts["task"] != asked.task:
+            wrong.append("task")
+        if asked.answer.strip() and facts["answer"] != self.audit.digest(asked.answer):
+            wrong.append("answer")
+        if wrong:
+            raise Refused(422, "other_answer", f"{wrong[0]} is not that of the answer with this id; send it as it was.")
+
     def talk(self, caller: Caller, turns: Sequence[Turn], tokens: int) -> Work:
         """Queue an answer in free chat; gives a `Completion`. Raises `Refused`."""
 
+        said = self.audit.digest("\n".join(turn.text for turn in turns))
+
+        def note(status: str, completion: Completion | None = None) -> None:
+            answer = self.audit.digest(completion.text) if completion else ""
+            name = self.readers.names[0]
+            self.audit.add(
+                "chat", request=caller.request, user=caller.user, inputs={"messages": said}, answer=answer,
+                status=status, model={"name": name, "sha256": self.readers.digests[name]}, settings=self._digest,
+            )  # fmt: skip
+
         def run(stop: Callable[[], bool]) -> Iterator[Completion]:
-            for completion in self.readers.chat(turns, tokens, stop):
-                if completion is None:
-                    raise Refused(413, "too_long", "The conversation does not fit the model's window; shorten it.")
-                if completion.stop_reason == "failed":
-                    raise Refused(503, "failed", "The engine ended twice over this; ask in other words.", 10)
-                read, known, written = (
-                    completion.prompt_tokens, completion.cached_tokens, completion.generated_tokens
-                )  # fmt: skip
-                self.metrics.tokens(read, known, written)
-                said = "\n".join(turn.text for turn in turns)
-                self.audit.add(
-                    "chat", request=caller.request, user=caller.user, inputs={"messages": self.audit.digest(said)},
-                    answer=self.audit.digest(completion.text), settings=self._digest,
-                )  # fmt: skip
-                yield completion
+            found = [*self.readers.chat(turns, tokens, stop)]
+            if not found:
+                note("cancelled")
+                return
+            [completion] = found
+            if completion is None:
+                note("too_long")
+                raise Refused(413, "too_long", "The conversation does not fit the model's window; shorten it.")
+            if completion.stop_reason == "failed":
+                note("failed")
+                raise Refused(503, "failed", "The engine ended twice over this; ask in other words.", 10)
+            read, known, written = completion.prompt_tokens, completion.cached_tokens, completion.generated_tokens
+            self.metrics.tokens(read, known, written)
+            note("ok", completion)
+            yield completion
 
         return self.desk.put(caller.turn, run)
 

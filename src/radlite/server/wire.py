@@ -1,6 +1,8 @@
 """What goes over HTTP: the requests and answers of the OpenAPI document, and the one form of an error."""
 
-from collections.abc import Callable, Mapping
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -9,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from radlite.rads import category, systems
+from radlite.serving.tables import guarded
 from radlite.tasks import Reading, known, named
 from radlite.tasks.task import Status
 
@@ -291,6 +294,18 @@ def told(reading: Reading, id: str) -> dict[str, Any]:
     """A reading as it is sent."""
     rendered = None if reading.answer is None else named(reading.task).render(reading.answer)
     return {"id": id, **asdict(reading), "rendered": rendered}
+
+
+def table(answers: Iterable[tuple[Reading, str]]) -> str:
+    """Readings and their ids as CSV, with the columns that `radlite batch` has."""
+    page = io.StringIO()
+    writer = csv.writer(page, lineterminator="\n")
+    writer.writerow(["id", "task", "status", "answer", "confidence", "warnings", "model", "seconds"])
+    for one, id in answers:
+        answer = told(one, id)["rendered"]
+        cells = [id, one.task, one.status, answer, one.confidence, "; ".join(one.warnings), one.model, one.seconds]
+        writer.writerow(map(guarded, cells))
+    return page.getvalue()
 
 
 def rads() -> list[dict[str, Any]]:

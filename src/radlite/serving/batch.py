@@ -96,6 +96,9 @@ class Done:
     statuses: Counter[str]
 
 
+Mark = Callable[[Question, Reading], Entry]
+"""Tells what else the journal holds of an answer."""
+
 Tell = Callable[[int, int, Mapping[str, int]], None]
 """Is told how many rows are complete, how many there are, and how many answers have each status."""
 
@@ -108,12 +111,14 @@ def run(
     any_model: bool = False,
     log: Console | None = None,
     tell: Tell | None = None,
+    mark: Mark | None = None,
 ) -> Done:
     """Have the table answered by as many engines, each in a process of its own, or on the Ray cluster at `ray`.
 
     Answers are kept in `OUT.journal` as they come, from which the same call goes on after an interruption; at the end
     they become `OUT`, and the journal is removed. The text of reports is written to neither, but answers may quote it.
-    `log` is told of the progress, and `tell` at the beginning, about each second, and at the end.
+    `log` is told of the progress, and `tell` at the beginning, about each second, and at the end. With `mark` the
+    journal is left, for the caller to take from it what was marked, and then to remove it.
 
     Raises `UserError` if the table or the model cannot be used, if `OUT` or another batch is in the way, or if the
     result cannot be written.
@@ -130,11 +135,12 @@ def run(
             if journal.rows < total:
                 _demand_free(job.out)
             with _Meter(log or Console(quiet=True), journal, total, tell) as meter:
-                _ask(job, engine, workers, ray, journal, meter)
+                _ask(job, engine, workers, ray, journal, meter, mark)
             if sha256(job.table) != depends["table"]:
                 raise UserError(f"{job.table} was changed while it was read; delete {job.journal} and begin anew.")
             tables.write(job.out, columns, _records(job, journal))
-            journal.remove()
+            if not mark:
+                journal.remove()
         return Done(journal.rows, journal.statuses)
 
 
@@ -187,11 +193,13 @@ def _depends(job: Job, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _ask(job: Job, engine: Engine, workers: int, ray: str, journal: Journal, meter: "_Meter") -> None:
+def _ask(
+    job: Job, engine: Engine, workers: int, ray: str, journal: Journal, meter: "_Meter", mark: Mark | None
+) -> None:
     """Fill the journal."""
 
     def add(question: Question, reading: Reading) -> None:
-        journal.add(question.entry(reading))
+        journal.add(question.entry(reading) | (mark(question, reading) if mark else {}))
         meter.show()
 
     work = _batches(job, journal)

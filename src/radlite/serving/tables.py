@@ -124,11 +124,11 @@ def write(path: Path, columns: Mapping[str, type], records: Iterable[Mapping[str
 
 
 def _cells(columns: Mapping[str, type], record: Mapping[str, Any]) -> list[Any]:
-    return [_guarded(_flat(record.get(name))) for name, kind in columns.items() if kind is not dict]
+    return [guarded(_flat(record.get(name))) for name, kind in columns.items() if kind is not dict]
 
 
 def _names(columns: Mapping[str, type]) -> list[Any]:
-    return [_guarded(name) for name, kind in columns.items() if kind is not dict]
+    return [guarded(name) for name, kind in columns.items() if kind is not dict]
 
 
 def _flat(value: Any) -> Any:
@@ -137,7 +137,8 @@ def _flat(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
-def _guarded(value: Any) -> Any:
+def guarded(value: Any) -> Any:
+    """The value as a spreadsheet takes it for text: with a `'` in front of a text that it might take for a formula."""
     return f"'{value}" if isinstance(value, str) and _ACTIVE.match(value) else value
 
 

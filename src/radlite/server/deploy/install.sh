@@ -67,7 +67,7 @@ for tool in sha256sum flock; do
   command -v $tool >/dev/null || fail "$tool is missing; it belongs to coreutils and util-linux."
 done
 "$python" -I -c '' 2>/dev/null || fail "There is no $python; install Python, or name it with --python."
-mkdir -p "$prefix/versions" || fail "Cannot write $prefix; run this as root, or give a --prefix of yours."
+{ mkdir -p "$prefix/versions" && [ -w "$prefix" ] && [ -w "$prefix/versions" ]; } || fail "Cannot write $prefix; run this as root, or give a --prefix of yours."
 exec 9>"$prefix/.lock"
 flock -n 9 || fail "Another installation is at work in $prefix; wait for it."
 trap tidy EXIT
@@ -106,7 +106,7 @@ if [ ! -e "$new/.whole" ]; then
   pip=$(listed '\(wheels/pip-.*\.whl\)')
   env PIP_CONFIG_FILE=/dev/null "$new/bin/python" -I "$here/$pip/pip" --isolated --disable-pip-version-check --no-input install \
     --quiet --no-index --no-cache-dir --only-binary :all: --find-links "$here/wheels" \
-    --require-hashes -r "$here/requirements.txt" || fail "The wheels could not be installed into $new."
+    --require-hashes -r "$here/requirements.txt" || fail "The wheels could not be installed into $new; pip says above why (an older Linux needs a bundle made with --platform)."
   cp "$here/VERSION" "$here/SHA256SUMS" "$here/requirements.txt" "$here/sbom.cdx.json" "$here/install.sh" "$new/"
   listed '\(models/.*\)' | while read -r name; do # nothing that somebody put beside them
     mkdir -p "$new/$(dirname -- "$name")"
