@@ -10,7 +10,7 @@ let asking = null;
 export class Refusal extends Error {
   /** @param {number} status @param {string} code @param {string} message */
   constructor(status, code, message) {
-    super(message);
+    super(message.replace(/^./, (first) => first.toUpperCase()));
     this.status = status;
     this.code = code;
   }
