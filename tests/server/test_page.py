@@ -299,6 +299,13 @@ def test_answers_are_copied_as_text_json_and_fhir(opened: Open) -> None:
     assert bundle["resourceType"] == "Bundle"
     assert "DiagnosticReport" in {one["resource"]["resourceType"] for one in bundle["entry"]}
 
+    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('refused'))")
+    page.click("[data-copy=fhir]")
+    page.locator("#copy-dialog").wait_for()
+    assert json.loads(page.evaluate("getSelection().toString()")) == bundle
+    page.keyboard.press("Escape")
+    assert page.locator("#copy-dialog").is_hidden()
+
 
 def test_a_review_is_kept_and_exported(opened: Open) -> None:
     page = opened()
@@ -751,6 +758,7 @@ def test_a_server_that_is_gone_is_told(opened: Open) -> None:
     page.context.set_offline(True)
     page.click("#read")
     page.locator("#trouble", has_text="does not answer").wait_for()
+    page.locator("#server", has_text="does not answer").wait_for()
     assert page.locator("#read").is_enabled()
     begun = f"event: begun\ndata: {json.dumps({'id': '', 'tasks': ['m_staging'], 'system': None})}\n\nevent: ans"
     page.route("**/v1/read", lambda route: route.fulfill(body=begun, content_type="text/event-stream"))

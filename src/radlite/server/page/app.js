@@ -57,9 +57,14 @@ window.addEventListener("beforeunload", (event) => {
   if (reading.unsaved()) event.preventDefault();
 });
 
+let next = 0;
+/** Whether the server was ready when it was last asked. */
+let ready = false;
+
 /** Ask again and again whether the server is ready; whenever it has become so, offer what it can do. */
-async function watch(up = false) {
-  let ready = false;
+async function watch() {
+  clearTimeout(next);
+  const up = ready;
   try {
     ({ ready } = await (await fetch("ready", { cache: "no-store" })).json());
     if (ready && !up) await offer();
@@ -72,8 +77,13 @@ async function watch(up = false) {
       return;
     }
   }
-  setTimeout(watch, ready ? RARELY : AGAIN, ready);
+  clearTimeout(next);
+  next = setTimeout(watch, ready ? RARELY : AGAIN);
 }
+
+addEventListener("lost", () => {
+  if (ready) watch();
+});
 
 async function offer() {
   const [{ tasks, rads }, { keep }, { loaded }] = [await get("v1/tasks"), await get("v1/reviews"), await get("v1/models")];

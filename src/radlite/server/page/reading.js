@@ -1,5 +1,5 @@
 /** The reading tab: reports, what is asked of them, the answers as they come, and what a reviewer says of these. */
-import { ask, events, get, Refusal } from "./api.js";
+import { ask, events, get, lost, Refusal } from "./api.js";
 import { asText, body } from "./cards.js";
 import { $, chips, chosen, copy, droppable, el, p, tell, title } from "./dom.js";
 import { opened } from "./files.js";
@@ -201,7 +201,7 @@ function edit(editing) {
 function showMarks() {
   const { asked, text } = current;
   const same = asked !== null && asked.text === text;
-  $("unedit").hidden = !same || !$("marked").hidden;
+  $("unedit").hidden = !same || !asked.answers.size || !$("marked").hidden;
   $("cards").classList.toggle("stale", asked !== null && !same);
   if (asked && !$("marked").hidden) {
     $("controls").hidden = !mark($("marked"), text, [...asked.spans.values()].flat());
@@ -340,6 +340,7 @@ async function read(report = current) {
     if (!asked.ended) throw new Error("no end");
   } catch (error) {
     stopped = /** @type {Error} */ (error).name === "AbortError";
+    if (!stopped && !(error instanceof Refusal)) lost();
     const got = `${asked.answers.size} of ${asked.tasks.length} answers`;
     asked.said = stopped ? `Stopped after ${got}.` : asked.answers.size ? `${got}.` : "Not read.";
     asked.trouble = stopped ? "" : error instanceof Refusal ? error.message : BROKEN;
