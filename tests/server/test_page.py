@@ -66,38 +66,71 @@ def browser() -> Iterator[Any]:
 Open = Callable[..., Any]
 
 
-@pytest.fixture
-def opened(browser: Any, server: Server) -> Iterator[Open]:
-    """Opens the page; in the end no script failed, the policy refused nothing, nothing was asked of another server."""
-    wrong: list[str] = []
-    contexts = []
+class Pages:
+    """Opens pages. The one that most tests need is loaded anew for each, which costs half of a new one."""
 
-    def open_page(
-        width: int = 1280, height: int = 900, address: str = server.url, ready: bool = True, **how: Any
-    ) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, **how)
-        context.add_init_script(
-            "addEventListener('securitypolicyviolation', one => console.error(`policy: ${one.violatedDirective}`))"
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if "policy" in said.text.lower() else None)
-        page.on("request", lambda asked: None if own(asked.url, address) else wrong.append(asked.url))
-        page.goto(address)
+    def __init__(self, browser: Any, server: Server) -> None:
+        self._browser, self._server = browser, server
+        self.wrong: list[str] = []
+        self._contexts: list[Any] = []
+        self._page = self._new(server.url)
+        self._page.on("dialog", lambda dialog: dialog.accept())
+
+    def open(self, width: int = 0, address: str = "", ready: bool = True, fresh: bool = False, **how: Any) -> Any:
+        """The page, once the server is ready; a new one where it is to be `fresh`, or not as most tests need it."""
+        if width or address or how or fresh:
+            how["viewport"] = {"width": width or 1280, "height": how.pop("height", 900)}
+            page = self._new(address or self._server.url, **how)
+            self._contexts.append(page.context)
+        else:
+            page = self._page
+            page.goto("about:blank")
+        page.goto(address or self._server.url)
         if ready:
             page.get_by_text("Ready: ").wait_for()
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert wrong == []
+    def end(self) -> None:
+        """Close what a test has opened, and take back what it has changed."""
+        for context in self._contexts:
+            context.close()
+        self._contexts.clear()
+        self._page.unroute_all(behavior="ignoreErrors")
+        self._page.context.set_offline(False)
+        self._page.emulate_media(media="screen", color_scheme="light", reduced_motion="no-preference")
+        self._page.set_viewport_size({"width": 1280, "height": 900})
+        self._page.mouse.move(0, 0)
+
+    def _new(self, address: str, **how: Any) -> Any:
+        context = self._browser.new_context(**how)
+        context.add_init_script(
+            "addEventListener('securitypolicyviolation', one => console.error(`policy: ${one.violatedDirective}`))"
+        )
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        wrong = self.wrong
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if "policy" in said.text.lower() else None)
+        page.on("request", lambda asked: None if own(asked.url, address) else wrong.append(asked.url))
+        return page
+
+
+@pytest.fixture(scope="module")
+def pages(browser: Any, server: Server) -> Pages:
+    return Pages(browser, server)
+
+
+@pytest.fixture
+def opened(pages: Pages) -> Iterator[Open]:
+    """Opens the page; in the end no script failed, the policy refused nothing, nothing was asked of another server."""
+    pages.wrong.clear()
+    yield pages.open
+    pages.end()
+    assert pages.wrong == []
 
 
 def own(url: str, address: str) -> bool:
-    return url.startswith((f"{address}/", f"blob:{address}/"))
+    return url.startswith((f"{address}/", f"blob:{address}/")) or url == "about:blank"
 
 
 def write(page: Any, report: str) -> None:
@@ -119,8 +152,11 @@ def read(page: Any, report: str = CHEST, tasks: tuple[str, ...] = ()) -> None:
 
 
 def choose(page: Any, *tasks: str) -> None:
-    for box in page.locator("#tasks input").all():
-        box.set_checked(box.get_attribute("value") in tasks)
+    page.evaluate(
+        "tasks => { for (const box of document.querySelectorAll('#tasks input'))"
+        " if (box.checked !== tasks.includes(box.value)) box.click(); }",
+        list(tasks),
+    )
 
 
 def ended(page: Any) -> None:
@@ -277,7 +313,7 @@ def test_what_the_model_does_not_say_is_said_plainly(opened: Open) -> None:
     )
     assert withheld.get_by_role("button", name="Accept").count() == 0
     assert card(page, "n_staging").locator(".big").inner_text().startswith("N")
-    read(page, " ".join([CHEST] * 40), ("rads_assignment",))
+    read(page, " ".join([CHEST] * 30), ("rads_assignment",))
     assert "Too long" in card(page, "rads_assignment").inner_text()
 
 
@@ -299,7 +335,7 @@ def test_answers_are_copied_as_text_json_and_fhir(opened: Open) -> None:
     assert bundle["resourceType"] == "Bundle"
     assert "DiagnosticReport" in {one["resource"]["resourceType"] for one in bundle["entry"]}
 
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('refused'))")
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('refused')); }")
     page.click("[data-copy=fhir]")
     page.locator("#copy-dialog").wait_for()
     assert json.loads(page.evaluate("getSelection().toString()")) == bundle
@@ -356,7 +392,7 @@ def test_a_table_goes_up_and_its_answers_come_down(opened: Open, tmp_path: Path)
 
 
 def test_a_button_of_a_job_keeps_the_focus_while_the_job_goes_on(opened: Open) -> None:
-    page = opened()
+    page = opened(fresh=True)
     job = {"id": "0" * 32, "name": "reports.csv", "status": "running", "total": 100_000, "statuses": {},
            "created": "2026-01-01T00:00:00Z", "begun": None, "ended": None, "message": ""}  # fmt: skip
     rows = itertools.count(1)
@@ -435,6 +471,7 @@ def test_cards_stand_below_each_other_without_holes_and_stay_in_their_columns(op
     assert len(columns()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1280, 600), (390, 700)])
 def test_read_and_the_standing_line_stay_in_sight(opened: Open, width: int, height: int) -> None:
     page = opened(width=width, height=height)
@@ -459,12 +496,14 @@ def test_colours_follow_the_system_and_the_switch(opened: Open) -> None:
     assert light.evaluate(ground) != dark.evaluate(ground)
 
 
+@pytest.mark.slow
 def test_nothing_moves_where_motion_is_not_wanted(opened: Open) -> None:
     page = opened(reduced_motion="reduce")
     read(page, CHEST, ("m_staging",))
     assert page.evaluate("document.getAnimations().length") == 0
 
 
+@pytest.mark.slow
 def test_printed_it_is_report_and_answers(opened: Open) -> None:
     page = opened(color_scheme="dark")
     read(page, BREAST)
@@ -659,8 +698,9 @@ def test_a_warning_is_announced_with_its_answer(opened: Open) -> None:
     assert "1 of 1 answers. M staging: abstained, with a warning" in page.evaluate("said")
 
 
+@pytest.mark.slow
 def test_back_goes_to_the_tab_before_and_a_reload_stays(opened: Open) -> None:
-    page = opened()
+    page = opened(fresh=True)
     tab(page, "Batch")
     tab(page, "Models")
     page.go_back()
@@ -695,7 +735,7 @@ def test_signs_that_turn_the_writing_have_no_effect_on_the_report_with_marks(ope
 
 
 def test_text_that_would_be_lost_is_asked_about_and_nothing_is_kept(opened: Open) -> None:
-    page = opened()
+    page = opened(fresh=True)
     read(page, CHEST, ("m_staging",))
     kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     assert kept == '[{},{},""]'
@@ -728,7 +768,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(opened: Open, tmp_path: Path
 
 
 def test_a_page_that_is_open_goes_on_once_the_model_is_there_again(opened: Open) -> None:
-    page = opened()
+    page = opened(fresh=True)
     page.route("**/ready", lambda route: route.fulfill(status=503, json={"ready": False, "models": []}))
     page.clock.install()
     page.reload()
@@ -739,8 +779,9 @@ def test_a_page_that_is_open_goes_on_once_the_model_is_there_again(opened: Open)
     assert page.locator("#tasks input").count() == len(TASKS)
 
 
+@pytest.mark.slow
 def test_it_works_below_a_prefix_that_a_proxy_takes_off(opened: Open, server: Server) -> None:
-    page = opened()
+    page = opened(fresh=True)
     page.route("**/below/**", lambda on: on.fulfill(response=on.fetch(url=on.request.url.replace("/below/", "/"))))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

@@ -126,9 +126,12 @@ export function begin() {
 }
 
 function typed() {
+  const before = current.text.length;
   current.text = $("text").value.toWellFormed();
   clearTimeout(typing);
-  typing = setTimeout(() => propose(current), PAUSE);
+  // What is pasted is whole; what is typed goes on.
+  const pasted = Math.abs(current.text.length - before) > 1;
+  typing = setTimeout(() => propose(current), pasted ? 0 : PAUSE);
   $("example").hidden = current.text !== "";
   showMarks();
 }
