@@ -482,6 +482,9 @@ def test_read_and_the_standing_line_stay_in_sight(opened: Open, width: int, heig
     page.click("#read")
     ended(page)
     sync_api.expect(page.locator("#answers-title")).to_be_in_viewport(ratio=1)
+    if width > 1000:
+        page.evaluate("scrollTo(0, 0)")
+        sync_api.expect(page.locator("#read")).to_be_in_viewport(ratio=1)
     page.locator("#cards > article").last.scroll_into_view_if_needed()
     sync_api.expect(page.locator(".standing strong")).to_be_in_viewport(ratio=1)
     assert "Not a medical device" in page.locator(".standing strong").inner_text()
@@ -527,6 +530,7 @@ def test_axe_finds_no_violation_on_any_tab_in_light_and_dark(opened: Open) -> No
     read(page, CHEST, (*TASKS.keys() - {"radiology_nli", "radiology_qa"},))
     card(page, "rads_assignment").get_by_role("button", name="Correct").click()
     card(page, "abnormality_detection").locator("summary").click()
+    page.locator("#cards [data-keys]").last.focus()
     assert in_both() == []
     for name in ("Batch", "Models", "Reviews"):
         tab(page, name)

@@ -21,6 +21,7 @@ export function begin() {
     list.items.add(files[0]);
     $("table").files = list.files;
     columns();
+    tell($("batch-trouble"), files.length > 1 ? `One table at a time: ${files[0].name} was taken.` : "");
   });
   $("order").addEventListener("submit", order);
   for (const name of ["job-name", "job-status"]) $(name).addEventListener("input", draw);

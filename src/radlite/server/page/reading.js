@@ -287,7 +287,7 @@ async function readAll() {
   if (running || all) return;
   all = true;
   const left = reports.filter((report) => report.asked?.text !== report.text || report.asked.trouble || !report.asked.ended);
-  for (const report of left) if (!(await read(report))) break;
+  for (const report of left) if (reports.includes(report) && !(await read(report))) break;
   all = false;
   showWalk();
 }
