@@ -95,7 +95,7 @@ export async function watch() {
   if (!$("batch").hidden && jobs.some(live)) watching = setTimeout(watch, EVERY);
 }
 
-/** When and where each job that goes on was seen first: how fast it goes, and so when it ends. @type {Map<string, {at: number, rows: number}>} */
+/** When and where each job that goes on was seen first. @type {Map<string, {at: number, rows: number}>} */
 const seen = new Map();
 
 /** About how long a job still takes, once that can be told. @param {Job} job */
@@ -105,8 +105,8 @@ function left({ id, status, rows, total }) {
   if (status !== "running" || !first) seen.set(id, { at: now, rows });
   if (status !== "running" || !first || total === null || rows <= first.rows) return "";
   const minutes = Math.ceil(((now - first.at) / (rows - first.rows)) * (total - rows) / 60_000);
-  const hours = Math.round(minutes / 60);
-  return minutes < 2 ? ", about a minute left" : minutes < 120 ? `, about ${minutes} minutes left` : `, about ${hours} hours left`;
+  const about = minutes < 120 ? `${minutes} minutes` : `${Math.round(minutes / 60)} hours`;
+  return `, about ${minutes < 2 ? "a minute" : about} left`;
 }
 
 const live = (/** @type {Job} */ job) => job.status === "waiting" || job.status === "running";

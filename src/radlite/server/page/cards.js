@@ -122,7 +122,8 @@ function rads(answer, placing) {
     p("big", answer.rendered ?? category),
     ...(tier === null ? [] : [stepped(tier)]),
     ...likeliest(answer, category),
-    ...facts(["Risk", risk.replace(/([<>])=/g, (sign) => ({ "<=": "≤", ">=": "≥" })[sign])], ["What is done next", management], ["Modifiers", modifiers.join(", ")], ["Source", system && source]),
+    ...facts(["Risk", risk.replaceAll("<=", "≤").replaceAll(">=", "≥")], ["What is done next", management],
+      ["Modifiers", modifiers.join(", ")], ["Source", system && source]),
     ...evidence(answer, placing),
   ];
 }

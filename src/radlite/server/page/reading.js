@@ -3,6 +3,7 @@ import { ask, events, get, lost, Refusal } from "./api.js";
 import { asText, body } from "./cards.js";
 import { $, chips, chosen, copy, droppable, el, p, tell, title } from "./dom.js";
 import { opened } from "./files.js";
+import { ABOUT, EXAMPLE } from "./intro.js";
 import { connect, mark } from "./marks.js";
 import { reviewing } from "./review.js";
 import { stack } from "./stack.js";
@@ -20,8 +21,9 @@ import { stack } from "./stack.js";
  *   fhir: any, ended: boolean, when: Date}} Asked
  */
 /**
- * A report with what is to be asked of it; `proposed` is the text that the proposal `why` was made for.
- * @typedef {{name: string, text: string, proposed: string, why: string, tasks: string[], byHand: boolean,
+ * A report with what is to be asked of it; `proposed` is the text that the proposal `why` is made for, and
+ * `proposing` is done once it is there.
+ * @typedef {{name: string, text: string, proposed: string, proposing: Promise<void>, why: string, tasks: string[], byHand: boolean,
  *   system: string, systemByHand: boolean, question: string, hypothesis: string, asked: Asked | null}} Report
  */
 
@@ -31,35 +33,9 @@ const BROKEN = "The answers broke off; read the report again.";
 /** The head of what is said where the server could not be asked. */
 const UNKNOWN = "No proposal:";
 const UNFIT = "No task fits this text. Choose at least one by hand.";
-const EXAMPLE = `CT chest with contrast (made up)
-Clinical information: 64-year-old woman, former smoker. Follow-up of a pulmonary nodule.
-Comparison: CT chest of 2 September 2025.
-
-Findings:
-Lungs: Solid nodule with spiculated margins in the right upper lobe, 11 mm (previously 7 mm). The consolidation in the middle lobe has resolved. No pleural effusion. No pneumothorax.
-Mediastinum: Right paratracheal lymph node of 13 mm, unchanged. The heart is normal in size.
-Upper abdomen: Unremarkable.
-Bones: No fracture, no suspicious lesion.
-
-Impression:
-1. Growing spiculated nodule of the right upper lobe, suspicious for lung cancer. Lung-RADS 4B.
-2. Unchanged paratracheal node; PET-CT is advised.
-`;
-/** What a task gives, for those who see its name for the first time. @type {Record<string, string>} */
-const ABOUT = {
-  rads_assignment: "category of one of ten RADS systems, with risk and next step",
-  impression_generation: "an impression, from the findings",
-  temporal_comparison: "what is new, worse, better, gone or unchanged since the earlier study",
-  radiology_ner: "anatomy, observations and measurements that the text names",
-  n_staging: "lymph node stage of a tumor",
-  m_staging: "metastasis stage of a tumor",
-  radiology_nli: "whether a hypothesis follows from the report",
-  abnormality_detection: "fourteen chest findings: positive, negative, uncertain or not mentioned",
-  radiology_qa: "an answer to a question about the report",
-};
 /** @returns {Report} */
 const fresh = (name = "", text = "") => ({
-  name, text, proposed: "", why: "", tasks: [], byHand: false, system: "", systemByHand: false, question: "", hypothesis: "", asked: null,
+  name, text, proposed: "", proposing: Promise.resolve(), why: "", tasks: [], byHand: false, system: "", systemByHand: false, question: "", hypothesis: "", asked: null,
 });
 const TEXTS = /** @type {const} */ (["question", "hypothesis"]);
 
@@ -72,8 +48,6 @@ let running = null;
 /** Whether the reports are read one after the other. */
 let all = false;
 let typing = 0;
-/** Done once the latest proposal is there. */
-let proposing = Promise.resolve();
 
 /** Whether there is text that would be lost. */
 export const unsaved = () => reports.some((report) => report.text.trim());
@@ -155,6 +129,7 @@ export function offer(found) {
 function show(report) {
   if (!report) return;
   current = report;
+  $("why").ariaBusy = "false";
   showWalk();
   for (const name of /** @type {const} */ (["text", ...TEXTS])) $(name).value = report[name];
   edit(!report.asked);
@@ -228,14 +203,16 @@ function showTasks() {
 
 /** Ask the server which tasks fit a report. What was chosen by hand stays. @param {Report} report */
 function propose(report) {
-  proposing = detect(report);
+  report.proposing = detect(report);
 }
 
 /** @param {Report} report */
 async function detect(report) {
   const text = (report.proposed = report.text);
-  clearTimeout(typing);
-  $("why").ariaBusy = String(text.trim() !== "");
+  if (report === current) {
+    clearTimeout(typing);
+    $("why").ariaBusy = String(text.trim() !== "");
+  }
   if (!text.trim()) {
     if (!report.byHand) Object.assign(report, { tasks: [], system: "", why: "" });
     showTasks();
@@ -251,8 +228,9 @@ async function detect(report) {
   } catch (error) {
     report.why = `${UNKNOWN} ${/** @type {Error} */ (error).message}`;
   }
+  if (report !== current) return;
   $("why").ariaBusy = "false";
-  if (report === current) showTasks();
+  showTasks();
 }
 
 /** Add files to the reports. @param {File[]} files */
@@ -304,7 +282,7 @@ async function read(report = current) {
   if (report.text.trim()) {
     if (report.text !== report.proposed) propose(report);
     showProgress();
-    await proposing;
+    await report.proposing;
     stopped = signal.aborted;
   }
   const lacking = lack(report);
