@@ -10,11 +10,14 @@ let asking = null;
 export class Refusal extends Error {
   /** @param {number} status @param {string} code @param {string} message */
   constructor(status, code, message) {
-    super(message);
+    super(message.replace(/^./, (first) => first.toUpperCase()));
     this.status = status;
     this.code = code;
   }
 }
+
+/** Let the page know that the server went away. */
+export const lost = () => dispatchEvent(new Event("lost"));
 
 /**
  * Ask the server; a JSON body is given as `json`. Asks the user for a key where the server wants one. Throws `Refusal`.
@@ -36,6 +39,7 @@ export async function ask(path, { method, json, body, accept, signal } = {}) {
       response = await fetch(path, { method: method ?? (sent ? "POST" : "GET"), headers, body: sent, signal, cache: "no-store" });
     } catch (error) {
       if (/** @type {any} */ (error).name === "AbortError") throw error;
+      lost();
       throw new Refusal(0, "unreachable", "The server does not answer; see whether it runs, then try again.");
     }
     if (response.ok) return response;

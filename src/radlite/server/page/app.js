@@ -9,7 +9,7 @@ const tabs = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[role=
 const OPENED = { batch: batch.watch, models: models.models, reviews: models.reviews };
 const [AGAIN, RARELY] = [3000, 30_000];
 
-/** @param {HTMLElement} tab */
+/** Show what a tab is of. @param {HTMLElement} tab */
 function open(tab) {
   for (const one of tabs) {
     const name = one.getAttribute("aria-controls") ?? "";
@@ -20,13 +20,27 @@ function open(tab) {
   }
 }
 
+/** Open a tab as a step that the browser's Back takes back. @param {HTMLElement} tab */
+function go(tab) {
+  const place = `#${tab.getAttribute("aria-controls")}`;
+  if (location.hash !== place) history.pushState(null, "", place);
+  open(tab);
+}
+
+/** Open the tab that the address names. */
+function arrive() {
+  const named = tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash);
+  if (named ?? !location.hash) open(named ?? tabs[0]);
+}
+
+addEventListener("popstate", arrive);
 for (const tab of tabs) {
-  tab.addEventListener("click", () => open(tab));
+  tab.addEventListener("click", () => go(tab));
   tab.addEventListener("keydown", ({ key }) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[key] ?? 0;
     if (!step) return;
     const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
-    open(next);
+    go(next);
     next.focus();
   });
 }
@@ -43,9 +57,14 @@ window.addEventListener("beforeunload", (event) => {
   if (reading.unsaved()) event.preventDefault();
 });
 
+let next = 0;
+/** Whether the server was ready when it was last asked. */
+let ready = false;
+
 /** Ask again and again whether the server is ready; whenever it has become so, offer what it can do. */
-async function watch(up = false) {
-  let ready = false;
+async function watch() {
+  clearTimeout(next);
+  const up = ready;
   try {
     ({ ready } = await (await fetch("ready", { cache: "no-store" })).json());
     if (ready && !up) await offer();
@@ -58,8 +77,13 @@ async function watch(up = false) {
       return;
     }
   }
-  setTimeout(watch, ready ? RARELY : AGAIN, ready);
+  clearTimeout(next);
+  next = setTimeout(watch, ready ? RARELY : AGAIN);
 }
+
+addEventListener("lost", () => {
+  if (ready) watch();
+});
 
 async function offer() {
   const [{ tasks, rads }, { keep }, { loaded }] = [await get("v1/tasks"), await get("v1/reviews"), await get("v1/models")];
@@ -73,4 +97,5 @@ async function offer() {
 reading.begin();
 batch.begin();
 models.begin();
+arrive();
 watch();

@@ -21,6 +21,7 @@ export function begin() {
     list.items.add(files[0]);
     $("table").files = list.files;
     columns();
+    tell($("batch-trouble"), files.length > 1 ? `One table at a time: ${files[0].name} was taken.` : "");
   });
   $("order").addEventListener("submit", order);
   for (const name of ["job-name", "job-status"]) $(name).addEventListener("input", draw);
@@ -94,6 +95,20 @@ export async function watch() {
   if (!$("batch").hidden && jobs.some(live)) watching = setTimeout(watch, EVERY);
 }
 
+/** When and where each job that goes on was seen first. @type {Map<string, {at: number, rows: number}>} */
+const seen = new Map();
+
+/** About how long a job still takes, once that can be told. @param {Job} job */
+function left({ id, status, rows, total }) {
+  const now = Date.now();
+  const first = seen.get(id);
+  if (status !== "running" || !first) seen.set(id, { at: now, rows });
+  if (status !== "running" || !first || total === null || rows <= first.rows) return "";
+  const minutes = Math.ceil(((now - first.at) / (rows - first.rows)) * (total - rows) / 60_000);
+  const about = minutes < 120 ? `${minutes} minutes` : `${Math.round(minutes / 60)} hours`;
+  return `, about ${minutes < 2 ? "a minute" : about} left`;
+}
+
 const live = (/** @type {Job} */ job) => job.status === "waiting" || job.status === "running";
 
 function draw() {
@@ -102,6 +117,7 @@ function draw() {
   const under = jobs.filter(live).length;
   const said = jobs.length ? `${shown.length} of ${jobs.length} jobs shown, ${under} under way.` : "There are no jobs.";
   if ($("jobs-said").textContent !== said) $("jobs-said").textContent = said;
+  $("sift").hidden = !jobs.length;
   const held = document.activeElement;
   const place = /** @type {HTMLElement | null | undefined} */ (held?.closest("[data-job]"))?.dataset.job;
   const known = new Map([...$("jobs").children].map((node) => [node.dataset.job, node]));
@@ -139,7 +155,7 @@ function row(job, facts) {
   });
   const number = (/** @type {number} */ count) => count.toLocaleString("en");
   const counts = Object.entries(job.statuses).map(([status, count]) => `${status.replaceAll("_", " ")} ${number(count)}`);
-  const rows = `${number(job.rows)}${job.total === null ? "" : ` of ${number(job.total)}`} rows`;
+  const rows = `${number(job.rows)}${job.total === null ? "" : ` of ${number(job.total)}`} rows${left(job)}`;
   const most = job.total || 1;
   const button = (/** @type {string} */ name, /** @type {any} */ onclick, className = "") =>
     el("button", { type: "button", onclick, className }, name);

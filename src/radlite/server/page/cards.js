@@ -12,7 +12,7 @@ import { rove } from "./marks.js";
  */
 /** @typedef {{key: string, spans: Span[]}} Placing collects the places in the report that parts of a card rest on */
 
-const TIERS = ["Incomplete study", "Nothing further, or routine", "Earlier follow-up", "Diagnosis", "Diagnosis or treatment"];
+const TIERS = ["Incomplete study", "Nothing further, or routine", "Earlier follow-up", "Diagnostic workup", "Diagnosis or treatment"];
 /** @type {Record<string, string>} */
 const UNANSWERED = {
   abstained: "Withheld: the model is not sure enough to answer.",
@@ -122,7 +122,8 @@ function rads(answer, placing) {
     p("big", answer.rendered ?? category),
     ...(tier === null ? [] : [stepped(tier)]),
     ...likeliest(answer, category),
-    ...facts(["Risk", risk], ["What is done next", management], ["Modifiers", modifiers.join(", ")], ["Source", system && source]),
+    ...facts(["Risk", risk.replaceAll("<=", "≤").replaceAll(">=", "≥")], ["What is done next", management],
+      ["Modifiers", modifiers.join(", ")], ["Source", system && source]),
     ...evidence(answer, placing),
   ];
 }

@@ -13,29 +13,38 @@ function units(text) {
   return (at) => places[Math.min(at, places.length - 1)];
 }
 
+/** Signs that turn the direction of what follows: another order on show than in the text could hide a "no". */
+const CONTROLS = /([\u202a-\u202e\u2066-\u2069])/;
+
+/** A text, with such signs shown and shut in. @param {string} text @returns {(Node | string)[]} */
+const plain = (text) => text.split(CONTROLS).filter(Boolean).map((one) => CONTROLS.test(one) ?
+  el("span", { className: "control", "data-sign": `⟨${one.charCodeAt(0).toString(16).toUpperCase()}⟩` }, one) : one);
+
 /**
- * Show `text` with its spans marked, which may overlap; the focus stays on the mark it was on.
- * @param {HTMLElement} place @param {string} text @param {Span[]} spans
+ * Show `text` with its spans marked, which may overlap; the focus stays on the mark it was on. Returns whether it holds
+ * signs that turn the direction of writing.
+ * @param {HTMLElement} place @param {string} text @param {Span[]} spans @returns {boolean}
  */
 export function mark(place, text, spans) {
   const unit = units(text);
   const placed = spans.map((span) => ({ ...span, start: unit(span.start), end: unit(span.end) }));
   const borders = [...new Set([0, text.length, ...placed.flatMap(({ start, end }) => [start, end])])].sort((a, b) => a - b);
   const focused = place.contains(document.activeElement) ? /** @type {any} */ (document.activeElement).dataset.start : undefined;
-  const parts = borders.slice(0, -1).map((start, number) => {
+  const parts = borders.slice(0, -1).flatMap((start, number) => {
     const end = borders[number + 1];
     const over = placed.filter((span) => span.start <= start && span.end >= end);
     const said = text.slice(start, end);
-    if (!over.length) return said;
+    if (!over.length) return plain(said);
     const blank = !said.trim();
     const kind = `${blank ? "blank" : ""} ${over.every((span) => span.soft) ? "soft" : ""}`;
-    const node = el("mark", { tabindex: blank ? null : -1, role: blank ? null : "button", className: kind }, said);
+    const node = el("mark", { tabindex: blank ? null : -1, role: blank ? null : "button", className: kind }, ...plain(said));
     Object.assign(node.dataset, { keys: [...new Set(over.map((span) => span.key))].join(" "), start });
     return node;
   });
   place.replaceChildren(...parts);
   rove(place);
   if (focused !== undefined) /** @type {any} */ (place.querySelector(`[data-start="${focused}"]`) ?? place).focus();
+  return CONTROLS.test(text);
 }
 
 /** Parts that take the focus: all but blanks between two marks. */

@@ -1,35 +1,41 @@
 /** The reading tab: reports, what is asked of them, the answers as they come, and what a reviewer says of these. */
-import { ask, events, get, Refusal } from "./api.js";
+import { ask, events, get, lost, Refusal } from "./api.js";
 import { asText, body } from "./cards.js";
 import { $, chips, chosen, copy, droppable, el, p, tell, title } from "./dom.js";
+import { opened } from "./files.js";
+import { ABOUT, EXAMPLE } from "./intro.js";
 import { connect, mark } from "./marks.js";
 import { reviewing } from "./review.js";
+import { stack } from "./stack.js";
 
 /** @typedef {import("./cards.js").Answer} Answer */
 /**
  * What the server can do.
- * @typedef {{name: string, inputs: string[], labels: string[]}} Task
+ * @typedef {{name: string, inputs: string[], labels: string[], description: string}} Task
  * @typedef {{tasks: Map<string, Task>, systems: {system: string, categories: {code: string}[]}[], keep: string}} Known
  */
 /**
  * What was asked of a report, and what came of it.
  * @typedef {{text: string, inputs: Record<string, string>, tasks: string[], answers: Map<string, Answer>,
  *   reviews: Map<string, string>, spans: Map<string, import("./marks.js").Span[]>, said: string, trouble: string,
- *   fhir: any, ended: boolean}} Asked
+ *   fhir: any, ended: boolean, when: Date}} Asked
  */
 /**
- * A report with what is to be asked of it; `proposed` is the text that the proposal `why` was made for.
- * @typedef {{name: string, text: string, proposed: string, why: string, tasks: string[], byHand: boolean,
+ * A report with what is to be asked of it; `proposed` is the text that the proposal `why` is made for, and
+ * `proposing` is done once it is there.
+ * @typedef {{name: string, text: string, proposed: string, proposing: Promise<void>, why: string, tasks: string[], byHand: boolean,
  *   system: string, systemByHand: boolean, question: string, hypothesis: string, asked: Asked | null}} Report
  */
 
-const LARGEST = 4 << 20;
 const PAUSE = 500;
 const USE = "For research; not a medical device.";
 const BROKEN = "The answers broke off; read the report again.";
+/** The head of what is said where the server could not be asked. */
+const UNKNOWN = "No proposal:";
+const UNFIT = "No task fits this text. Choose at least one by hand.";
 /** @returns {Report} */
 const fresh = (name = "", text = "") => ({
-  name, text, proposed: "", why: "", tasks: [], byHand: false, system: "", systemByHand: false, question: "", hypothesis: "", asked: null,
+  name, text, proposed: "", proposing: Promise.resolve(), why: "", tasks: [], byHand: false, system: "", systemByHand: false, question: "", hypothesis: "", asked: null,
 });
 const TEXTS = /** @type {const} */ (["question", "hypothesis"]);
 
@@ -39,28 +45,23 @@ let current = reports[0];
 let known = { tasks: new Map(), systems: [], keep: "text" };
 /** @type {{stop: AbortController, report: Report} | null} */
 let running = null;
+/** Whether the reports are read one after the other. */
+let all = false;
 let typing = 0;
-/** Done once the latest proposal is there. */
-let proposing = Promise.resolve();
 
 /** Whether there is text that would be lost. */
 export const unsaved = () => reports.some((report) => report.text.trim());
 
 /** Listen to the form. */
 export function begin() {
-  $("text").addEventListener("input", () => {
-    current.text = $("text").value.toWellFormed();
-    clearTimeout(typing);
-    typing = setTimeout(propose, PAUSE);
-    showMarks();
-  });
+  $("text").addEventListener("input", typed);
   for (const name of TEXTS) {
     $(name).addEventListener("input", () => (current[name] = $(name).value.toWellFormed()));
   }
   $("system").addEventListener("change", () => Object.assign(current, { system: $("system").value, systemByHand: true }));
   $("propose").addEventListener("click", () => {
     Object.assign(current, { byHand: false, systemByHand: false });
-    propose();
+    propose(current);
   });
   $("ask").addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -68,12 +69,19 @@ export function begin() {
   });
   $("stop").addEventListener("click", stop);
   $("clear").addEventListener("click", clear);
+  $("example").addEventListener("click", () => {
+    $("text").value = EXAMPLE;
+    typed();
+    $("text").focus();
+    $("text").setSelectionRange(0, 0);
+  });
   $("edit").addEventListener("click", () => edit(true));
   $("unedit").addEventListener("click", () => edit(false));
   $("files").addEventListener("change", () => {
     take([...$("files").files]);
     $("files").value = "";
   });
+  $("read-all").addEventListener("click", readAll);
   droppable($("reading"), take);
   $("previous").addEventListener("click", () => show(reports[reports.indexOf(current) - 1]));
   $("next").addEventListener("click", () => show(reports[reports.indexOf(current) + 1]));
@@ -88,15 +96,30 @@ export function begin() {
     } else if (event.key === "Escape") stop();
   });
   connect($("reading"), $("marked"), () => edit(false));
+  stack($("cards"));
+}
+
+function typed() {
+  const before = current.text.length;
+  current.text = $("text").value.toWellFormed();
+  clearTimeout(typing);
+  // What is pasted is whole; what is typed goes on.
+  const pasted = Math.abs(current.text.length - before) > 1;
+  typing = setTimeout(() => propose(current), pasted ? 0 : PAUSE);
+  $("example").hidden = current.text !== "";
+  showMarks();
 }
 
 /** Offer what the server can do. @param {Known} found */
 export function offer(found) {
   known = found;
-  chips($("tasks"), [...known.tasks.keys()], title, () => {
+  const names = [...known.tasks.keys()];
+  chips($("tasks"), names, title, () => {
     Object.assign(current, { byHand: true, tasks: chosen($("tasks")) });
     showTasks();
   });
+  const about = (/** @type {string} */ name) => ABOUT[name] ?? known.tasks.get(name)?.description ?? "";
+  $("about").replaceChildren(...names.map((name) => el("div", {}, el("dt", {}, title(name)), el("dd", {}, about(name)))));
   const options = known.systems.map(({ system }) => el("option", {}, system));
   $("system").replaceChildren(el("option", { value: "" }, "any of them"), ...options);
   show(current);
@@ -106,17 +129,36 @@ export function offer(found) {
 function show(report) {
   if (!report) return;
   current = report;
-  const at = reports.indexOf(report);
-  $("walk").hidden = reports.length < 2;
-  $("which").replaceChildren(...reports.map(({ name }, number) =>
-    el("option", { selected: number === at }, `${number + 1} of ${reports.length}: ${name || "typed"}`)));
-  $("previous").disabled = at === 0;
-  $("next").disabled = at === reports.length - 1;
+  $("why").ariaBusy = "false";
+  showWalk();
   for (const name of /** @type {const} */ (["text", ...TEXTS])) $(name).value = report[name];
   edit(!report.asked);
   showTasks();
   showAnswers();
-  if (report.text !== report.proposed) propose();
+  if (report.text !== report.proposed) propose(report);
+}
+
+/** Show which of the reports is on show, and which were read. */
+function showWalk() {
+  const at = reports.indexOf(current);
+  const many = reports.length;
+  $("walk").hidden = many < 2;
+  if ($("which").options.length !== many) $("which").replaceChildren(...reports.map(() => el("option")));
+  reports.forEach(({ name, asked }, number) => {
+    const state = !asked ? "" : asked.trouble ? " (not read)" : asked.ended ? " (read)" : " …";
+    const text = `${number + 1} of ${many}: ${name || "typed"}${state}`;
+    const option = $("which").options[number];
+    if (option.textContent !== text) option.textContent = text;
+  });
+  $("which").selectedIndex = at;
+  const [previous, next] = [$("previous"), $("next")];
+  const held = document.activeElement;
+  previous.disabled = at === 0;
+  next.disabled = at === many - 1;
+  // A button that is disabled would lose the focus to nowhere.
+  if (held === previous && previous.disabled) next.focus();
+  if (held === next && next.disabled) previous.focus();
+  $("read-all").disabled = running !== null || all;
 }
 
 /** Show the report as text to edit, or with its marks. @param {boolean} editing */
@@ -126,6 +168,7 @@ function edit(editing) {
   $("text").hidden = $("text-hint").hidden = $("unedit").hidden = marked;
   $("marked").hidden = $("marked-hint").hidden = $("edit").hidden = !marked;
   $("text-label").htmlFor = marked ? "" : "text";
+  $("example").hidden = current.text !== "";
   // Beside answers there is room for the report only.
   $("what").open = !marked;
   showMarks();
@@ -136,9 +179,11 @@ function edit(editing) {
 function showMarks() {
   const { asked, text } = current;
   const same = asked !== null && asked.text === text;
-  $("unedit").hidden = !same || !$("marked").hidden;
+  $("unedit").hidden = !same || !asked.answers.size || !$("marked").hidden;
   $("cards").classList.toggle("stale", asked !== null && !same);
-  if (asked && !$("marked").hidden) mark($("marked"), text, [...asked.spans.values()].flat());
+  if (asked && !$("marked").hidden) {
+    $("controls").hidden = !mark($("marked"), text, [...asked.spans.values()].flat());
+  }
   showProgress();
 }
 
@@ -156,16 +201,18 @@ function showTasks() {
   $("why").textContent = current.byHand ? "Chosen by hand." : why;
 }
 
-/** Ask the server which tasks fit the report on show. What was chosen by hand stays. */
-function propose() {
-  proposing = detect();
+/** Ask the server which tasks fit a report. What was chosen by hand stays. @param {Report} report */
+function propose(report) {
+  report.proposing = detect(report);
 }
 
-async function detect() {
-  const report = current;
+/** @param {Report} report */
+async function detect(report) {
   const text = (report.proposed = report.text);
-  clearTimeout(typing);
-  $("why").ariaBusy = String(text.trim() !== "");
+  if (report === current) {
+    clearTimeout(typing);
+    $("why").ariaBusy = String(text.trim() !== "");
+  }
   if (!text.trim()) {
     if (!report.byHand) Object.assign(report, { tasks: [], system: "", why: "" });
     showTasks();
@@ -179,27 +226,20 @@ async function detect() {
     if (!report.byHand) report.tasks = tasks;
     if (!report.systemByHand) report.system = system ?? "";
   } catch (error) {
-    report.why = `No proposal: ${/** @type {Error} */ (error).message}`;
+    report.why = `${UNKNOWN} ${/** @type {Error} */ (error).message}`;
   }
+  if (report !== current) return;
   $("why").ariaBusy = "false";
-  if (report === current) showTasks();
+  showTasks();
 }
 
 /** Add files to the reports. @param {File[]} files */
 async function take(files) {
   const [added, refused] = [/** @type {Report[]} */ ([]), /** @type {string[]} */ ([])];
   for (const file of files) {
-    if (file.size > LARGEST) {
-      refused.push(`${file.name} is larger than 4 MiB`);
-      continue;
-    }
-    try {
-      const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer()).replace(/\r\n?/g, "\n");
-      if (text.includes("\0")) throw new TypeError("no text");
-      added.push(fresh(file.name, text));
-    } catch {
-      refused.push(`${file.name} is no text file in UTF-8`);
-    }
+    const { text, why } = await opened(file);
+    if (why) refused.push(`${file.name} ${why}`);
+    else added.push(fresh(file.name, text));
   }
   if (added.length) {
     reports = [...reports.filter((report) => report.text.trim()), ...added];
@@ -220,30 +260,55 @@ function stop() {
   running?.stop.abort();
 }
 
-/** Read the report on show. */
-async function read() {
-  if (running) return;
-  const report = current;
-  const lacking = lack(report);
-  if (lacking) {
-    tell($("trouble"), lacking);
-    $("what").open = true;
-    return;
-  }
+/** Read the reports that were not read yet, one after the other, until one is stopped or the server refuses. */
+async function readAll() {
+  if (running || all) return;
+  all = true;
+  const left = reports.filter((report) => report.asked?.text !== report.text || report.asked.trouble || !report.asked.ended);
+  for (const report of left) if (reports.includes(report) && !(await read(report))) break;
+  all = false;
+  showWalk();
+}
+
+/**
+ * Read a report. Returns whether it makes sense to go on with others.
+ * @param {Report} report @returns {Promise<boolean>}
+ */
+async function read(report = current) {
+  if (running) return false;
   running = { stop: new AbortController(), report };
-  if (report.text !== report.proposed) propose();
-  await proposing;
+  const { signal } = running.stop;
+  let stopped = false;
+  if (report.text.trim()) {
+    if (report.text !== report.proposed) propose(report);
+    showProgress();
+    await report.proposing;
+    stopped = signal.aborted;
+  }
+  const lacking = lack(report);
+  if (lacking || stopped) {
+    running = null;
+    if (report === current) complain(lacking);
+    showProgress();
+    return !stopped;
+  }
   /** @type {Asked} */
   const asked = {
     text: report.text,
     inputs: { report: report.text, premise: report.text, question: report.question, hypothesis: report.hypothesis },
-    tasks: report.tasks, answers: new Map(), reviews: new Map(), spans: new Map(),
-    said: "Asked.", trouble: "", fhir: null, ended: false,
+    tasks: [...report.tasks], answers: new Map(), reviews: new Map(), spans: new Map(),
+    said: "Asked.", trouble: "", fhir: null, ended: false, when: new Date(),
   };
   report.asked = asked;
-  const typed = document.activeElement === $("text");
-  show(report);
-  if (typed) $("marked").focus();
+  showWalk();
+  if (report === current) {
+    const typed = document.activeElement === $("text");
+    show(report);
+    if (typed) $("marked").focus();
+    // In one column the answers come below what is in sight, and a long form may have been scrolled.
+    const { top } = $("answers-title").getBoundingClientRect();
+    if (top < 0 || top > window.innerHeight * 0.8) $("answers-title").scrollIntoView();
+  }
   try {
     const sent = {
       report: report.text, question: report.question, hypothesis: report.hypothesis,
@@ -251,41 +316,64 @@ async function read() {
       system: (report.tasks.includes("rads_assignment") && report.system) || null,
       stream: true, fhir: true,
     };
-    const response = await ask("v1/read", { json: sent, accept: "text/event-stream", signal: running.stop.signal });
+    const response = await ask("v1/read", { json: sent, accept: "text/event-stream", signal });
     for await (const { event, data } of events(response)) hear(report, asked, event, data);
     if (!asked.ended) throw new Error("no end");
   } catch (error) {
-    const aborted = /** @type {Error} */ (error).name === "AbortError";
-    asked.said = aborted ? `Stopped after ${asked.answers.size} of ${asked.tasks.length} answers.` : "";
-    asked.trouble = aborted ? "" : error instanceof Refusal ? error.message : BROKEN;
+    stopped = /** @type {Error} */ (error).name === "AbortError";
+    if (!stopped && !(error instanceof Refusal)) lost();
+    const got = `${asked.answers.size} of ${asked.tasks.length} answers`;
+    asked.said = stopped ? `Stopped after ${got}.` : asked.answers.size ? `${got}.` : "Not read.";
+    asked.trouble = stopped ? "" : error instanceof Refusal ? error.message : BROKEN;
   }
   asked.ended = true;
   running = null;
-  if (report === current) showAnswers();
+  showWalk();
+  if (report === current) {
+    // Without an answer there is nothing to mark, but something to change.
+    if (asked.trouble && !asked.answers.size) edit(true);
+    showAnswers();
+  } else showProgress();
+  return !stopped && !asked.trouble;
 }
 
-/** What is still lacking before a report can be read. @param {Report} report */
+/** What is still lacking before a report can be read, and where it goes. @param {Report} report @returns {[string, string] | null} */
 function lack(report) {
-  if (!report.text.trim()) return "There is no report: paste one, type it, or drop a file.";
-  if (report.byHand && !report.tasks.length) return "Choose at least one task.";
+  if (!report.text.trim()) return ["There is no report: paste one, type it, or drop a file.", "text"];
+  if (!known.tasks.size) return ["The server is not ready yet.", "text"];
+  if (!report.tasks.length && report.byHand) return ["Choose at least one task.", "tasks"];
+  if (!report.tasks.length && !report.why.startsWith(UNKNOWN)) return [UNFIT, "tasks"];
   for (const name of report.tasks) {
     for (const input of TEXTS) {
-      if (known.tasks.get(name)?.inputs.includes(input) && !report[input].trim()) return `${title(name)} needs a ${input}.`;
+      if (known.tasks.get(name)?.inputs.includes(input) && !report[input].trim()) return [`${title(name)} needs a ${input}.`, input];
     }
   }
-  return "";
+  return null;
+}
+
+/** Say what is lacking, and go there. @param {[string, string] | null} lacking */
+function complain(lacking) {
+  tell($("trouble"), lacking?.[0] ?? "");
+  if (!lacking) return;
+  if (lacking[1] === "text") edit(true);
+  else $("what").open = true;
+  (lacking[1] === "tasks" ? $("tasks").querySelector("input") : $(lacking[1])).focus();
 }
 
 /** Take in an event of the stream. @param {Report} report @param {Asked} asked @param {string} event @param {any} data */
 function hear(report, asked, event, data) {
   const count = () => `${asked.answers.size} of ${asked.tasks.length} answers`;
   if (event === "error") throw new Refusal(0, data.code, data.message);
-  if (event === "begun") asked.tasks = data.tasks;
+  if (event === "begun") {
+    asked.tasks = data.tasks;
+    if (!report.tasks.length) report.tasks = data.tasks;
+  }
   if (event === "queued") asked.said = data.place ? `Waiting: ${data.place} before this one.` : `Reading: ${count()}.`;
   if (event === "answer") {
     asked.answers.set(data.task, data);
     const head = (data.rendered ?? data.status).split("\n")[0].slice(0, 80);
-    asked.said = `${count()}. ${title(data.task)}: ${head}`;
+    const warned = data.warnings.length ? `, with ${data.warnings.length === 1 ? "a warning" : `${data.warnings.length} warnings`}` : "";
+    asked.said = `${count()}. ${title(data.task)}: ${head}${warned}`;
   }
   if (event === "done") {
     Object.assign(asked, { ended: true, fhir: data.fhir ?? null, said: `${count()} in ${data.seconds.toFixed(1)} s.` });
@@ -307,7 +395,8 @@ function showProgress() {
   $("read").disabled = running !== null;
   $("stop").disabled = running === null;
   // A button that is disabled would lose the focus to nowhere.
-  if (pressed === $(running ? "read" : "stop")) $(running ? "stop" : "read").focus();
+  if (pressed === $(running ? "read" : "stop")) $(running ? "stop" : "read").focus({ preventScroll: true });
+  $("read-all").disabled = running !== null || all;
   $("cards").ariaBusy = String(running?.report === current);
 }
 
@@ -316,6 +405,8 @@ function showAnswers() {
   const { asked } = current;
   tell($("trouble"), asked?.trouble ?? "");
   $("copies").hidden = !asked?.answers.size;
+  $("intro").hidden = asked !== null;
+  tell($("origin"), asked?.answers.size ? origin(asked) : "");
   const fhir = $("copies").querySelector("[data-copy=fhir]");
   fhir.hidden = !asked?.fhir;
   const names = asked?.tasks ?? [];
@@ -326,6 +417,12 @@ function showAnswers() {
   }
   for (const name of names) if (asked) showCard(asked, name);
   showMarks();
+}
+
+/** Who wrote the answers, and when. @param {Asked} asked */
+function origin(asked) {
+  const models = new Set([...asked.answers.values()].map((answer) => answer.model));
+  return `Written by ${[...models].join(", ")}, ${asked.when.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })}. ${USE}`;
 }
 
 /** Where the answer to a task will stand. @param {string} name */

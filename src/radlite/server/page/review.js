@@ -47,13 +47,21 @@ export function reviewing(known, asked, answer) {
         return;
       }
       const corrected = right?.value.split("\n")[0];
-      said.textContent = { accept: "Accepted.", correct: `Corrected: ${corrected}`, reject: "Rejected." }[action];
+      said.textContent = { accept: "✓ Accepted.", correct: `✓ Corrected: ${corrected}`, reject: "✓ Rejected." }[action];
       asked.reviews.set(answer.task, said.textContent);
       close();
     };
     const row = el("div", { className: "row" }, el("button", { type: "submit", className: "main" }, SENT[action]),
       el("button", { type: "button", onclick: close }, "Cancel"));
-    place.replaceChildren(el("form", { className: "review", onsubmit: send }, right && el("label", {}, "Right answer", right),
+    // These keys mean the form, not the reading.
+    const onkeydown = (/** @type {KeyboardEvent} */ event) => {
+      if (event.key === "Escape") close();
+      else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) row.querySelector("button")?.click();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    };
+    place.replaceChildren(el("form", { className: "review", onsubmit: send, onkeydown }, right && el("label", {}, "Right answer", right),
       el("label", {}, "Note (optional)", note), p("hint", KEPT[known.keep]), trouble, row));
     (right ?? note).focus();
   };
