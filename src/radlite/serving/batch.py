@@ -108,6 +108,7 @@ def run(
     any_model: bool = False,
     log: Console | None = None,
     tell: Tell | None = None,
+    most: int | None = None,
 ) -> Done:
     """Have the table answered by as many engines, each in a process of its own, or on the Ray cluster at `ray`.
 
@@ -115,7 +116,7 @@ def run(
     they become `OUT`, and the journal is removed. The text of reports is written to neither, but answers may quote it.
     `log` is told of the progress, and `tell` at the beginning, about each second, and at the end.
 
-    Raises `UserError` if the table or the model cannot be used, if `OUT` or another batch is in the way, or if the
+    Raises `UserError` if the table or the model cannot be used, if the table has more than `most` rows, if `OUT` or another batch is in the way, or if the
     result cannot be written.
     """
     columns = _columns(job)
@@ -124,7 +125,10 @@ def run(
     with exclusive(job.out):
         if not job.journal.exists():
             _demand_free(job.out)
-        total = sum(1 for _ in _rows(job))  # before the work: what is wrong with a table is told now
+        # Before the work: what is wrong with a table is told now. No more is counted than is allowed.
+        total = sum(1 for _ in itertools.islice(_rows(job), None if most is None else most + 1))
+        if most is not None and total > most:
+            raise UserError(f"{job.table} has more than {most:,} rows, which are allowed; split it.")
         depends = _depends(job, engine)
         with Journal(job.journal, depends) as journal:
             if journal.rows < total:
