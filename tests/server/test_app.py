@@ -1,22 +1,33 @@
 """The API as others see it: a real server, asked over HTTP."""
 
+import asyncio
+import io
 import json
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from radlite.errors import UserError
 from radlite.rads import NO_RADS, systems
 from radlite.reader import Reader
 from radlite.runtime.scripted import ScriptedModel
+from radlite.server.app import application
 from radlite.server.audit import verify
+from radlite.server.guard import Caller
+from radlite.server.log import Log
+from radlite.server.service import Service
+from radlite.server.settings import Settings
+from radlite.server.wire import Review
 from radlite.tasks import TASKS, named
 from tests.server.process import REPORT, Server, events
 
@@ -329,6 +340,52 @@ def test_a_client_that_leaves_frees_the_engine(server: Server) -> None:
             break
         time.sleep(0.05)
     assert "radlite_streams 0.0" in server.client.get("/metrics").text
+
+
+def test_who_says_no_more_and_leaves_holds_up_no_stop(tmp_path: Path) -> None:
+    with Server(tmp_path, "stop_seconds=100") as own:
+        place = urlsplit(own.url)
+        body = json.dumps({"report": REPORT, "tasks": ["m_staging"]}).encode()
+        head = b"POST /v1/read HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        with socket.create_connection((place.hostname or "", place.port or 0)) as half:
+            half.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            half.shutdown(socket.SHUT_WR)
+            assert half.recv(1) == b""
+        assert own.stop() == 0  # in less than the 60 s that it waits
+
+
+def test_a_defect_is_told_in_the_one_form_and_once_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> None:
+        raise ValueError("canary")
+
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(application(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post("/v1/detect", json={"report": REPORT})
+
+    out = io.StringIO()
+    service = Service(Settings(state=tmp_path), Log(out))
+    monkeypatch.setattr(service, "detect", broken)
+    answer = asyncio.run(once())
+    service.close()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    lines = [line for line in map(json.loads, out.getvalue().splitlines()) if line.get("request")]
+    assert [line["event"] for line in lines] == ["error", "request"]
+    assert lines[0]["request"] in answer.json()["error"]["message"] and "canary" not in out.getvalue() + answer.text
+
+
+def test_a_review_that_the_disk_does_not_take_is_no_fault_of_its_sender(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise UserError("Cannot write.") from OSError(28, "No space left on device")
+
+    service = Service(Settings(state=tmp_path), Log(io.StringIO()))
+    monkeypatch.setattr(service.reviews, "add", full)
+    asked = Review(answer_id="0" * 32, task="m_staging", action="reject")
+    with pytest.raises(UserError):  # which becomes a 503
+        service.review(Caller("0" * 32, "", ""), asked)
+    service.close()
 
 
 def test_killing_the_engine_costs_an_answer_a_retry(server: Server) -> None:

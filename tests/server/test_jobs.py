@@ -111,7 +111,7 @@ def test_every_format_goes_in_and_out(server: Server, tmp_path: Path, format: st
 @pytest.mark.parametrize(
     ("content", "name", "fields", "words"),
     [
-        (table(61), "a.csv", {}, "61 rows"),
+        (table(61), "a.csv", {}, "more than 60 rows"),
         (table(2), "a.csv", {"column": "text"}, "no column"),
         (b"", "a.csv", {}, "table.csv"),
         (b"PK\x03\x04 no workbook", "a.xlsx", {}, "damaged"),
@@ -183,6 +183,35 @@ def test_what_is_no_form_with_a_file_is_refused(server: Server) -> None:
     two = [("file", ("a.csv", table(1))), ("file", ("b.csv", table(1)))]
     assert server.client.post("/v1/batch", files=two, data={"tasks": "all"}).status_code == 400
     assert post(server, table(5000)).status_code == 413
+
+
+@pytest.mark.parametrize("charset", ["punycode", "unicode_escape", "utf-8"])
+def test_a_form_says_nothing_of_how_its_fields_are_written(server: Server, charset: str) -> None:
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a\\ud800.csv"\r\n\r\nreport\r\n--x--\r\n'
+    answer = server.client.post("/v1/batch", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "content_type")
+
+
+def test_a_report_that_is_too_long_for_a_request_is_too_long_in_a_table(server: Server) -> None:
+    content = b"report\n" + b"No effusion. " * 9000 + b"\nNo effusion.\n"
+    id = post(server, content).json()["id"]
+    assert ended(server, id)["statuses"] == {"malformed": 1, "ok": 1}
+    server.client.delete(f"/v1/batch/{id}")
+
+
+def test_a_table_that_the_disk_does_not_take_is_not_queued(server: Server) -> None:
+    limit, process = psutil.RLIMIT_FSIZE, psutil.Process(server.process.pid)
+    before = process.rlimit(limit)
+    process.rlimit(limit, (1000, before[1]))
+    try:
+        for content in (table(1), table(10), table(10) + b" " * 280_000):  # no room for entry, table, upload
+            answer = post(server, content)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "full")
+    finally:
+        process.rlimit(limit, before)
+    assert server.client.get("/v1/batch").json() == {"jobs": []}
+    assert list((server.state / "jobs").iterdir()) == []
 
 
 def test_a_job_is_its_owners_alone(server: Server) -> None:

@@ -181,6 +181,32 @@ def test_a_router_that_was_learned_from_another_file_is_not_used(tmp_path: Path)
             assert "another file" in told
 
 
+def test_an_engine_that_cannot_be_started_again_is_told_until_it_can(tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    shutil.copy(demonstration(), model)
+    with Server(tmp_path, "--model", model) as server:
+        model.rename(tmp_path / "aside")
+        os.kill(server.engine(), signal.SIGKILL)
+        while server.client.get("/ready").status_code != 503:  # it is noticed without a request
+            time.sleep(0.05)
+        answer = server.read(tasks=["m_staging"])
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unable")
+        assert int(answer.headers["retry-after"]) > 0 and str(tmp_path) not in answer.text
+        assert "radlite_ready 0.0" in server.client.get("/metrics").text
+        assert "replaced or changed" in next(one for one in server.events if one["event"] == "engine")["broken"]
+        model.write_bytes(
+            demonstration().read_bytes() + b"\0"
+        )  # another file of that name is not read, by no job either
+        table = {"file": ("a.csv", f"report\n{REPORT}\n")}
+        job = server.client.post("/v1/batch", files=table, data={"tasks": "m_staging"}).json()
+        while (found := server.client.get(f"/v1/batch/{job['id']}").json())["status"] in ("waiting", "running"):
+            time.sleep(0.05)
+        assert (found["status"], "was replaced" in found["message"]) == ("failed", True)
+        (tmp_path / "aside").replace(model)
+        server.wait()
+        assert server.read(tasks=["m_staging"]).status_code == 200
+
+
 def slow_read(server: Server, found: list[httpx.Response], **asked: Any) -> threading.Thread:
     def ask() -> None:
         with httpx.Client(base_url=server.url, timeout=120, trust_env=False) as client:
@@ -313,6 +339,11 @@ def test_it_speaks_https_with_a_certificate(tmp_path: Path) -> None:
         with pytest.raises(httpx.TransportError):
             httpx.get(server.url.replace("https", "http") + "/health", trust_env=False, timeout=10)
         assert server.client.get("/health").status_code == 200
+    locked = ["openssl", "rsa", "-in", str(key), "-aes128", "-passout", "pass:secret", "-out", str(tmp_path / "locked")]
+    subprocess.run(locked, check=True, capture_output=True)  # nobody is asked for a password
+    assert "give both in PEM" in refused(
+        f"tls_cert={cert}", f"tls_key={tmp_path / 'locked'}", "--state", tmp_path / "s"
+    )
     key.write_text("no key")
     assert "give both in PEM" in refused(f"tls_cert={cert}", f"tls_key={key}", "--state", tmp_path / "s")
 

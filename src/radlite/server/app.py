@@ -1,6 +1,7 @@
 """The routes, and the one form of an error."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from radlite.server import chat, fhir, reviews, wire
 from radlite.server.desk import Place, Work
 from radlite.server.events import Events, all_of, event
 from radlite.server.guard import App, Caller, Guard
+from radlite.server.jobs import full
 from radlite.server.metrics import KIND
 from radlite.server.pages import Page, page, viewer
 from radlite.server.service import FREE, Answered, Panel, Service
@@ -310,6 +312,8 @@ def _batches(app: FastAPI, service: Service) -> None:
     @app.post("/v1/batch", status_code=202, response_model=wire.Job, openapi_extra=_FORM)
     async def add(request: Request) -> Response:
         """Queue a table of reports: .csv, .jsonl, .parquet or .xlsx. It is read as `radlite batch` reads it."""
+        if re.search(r";\s*charset\b", request.headers.get("content-type", ""), re.IGNORECASE):
+            raise Refused(415, "content_type", "The fields of a form are UTF-8; leave charset out of Content-Type.")
         try:
             async with request.form(max_files=1, max_fields=80, max_part_size=4096) as form:
                 file, asked = form.get("file"), _asked(form)
@@ -319,9 +323,7 @@ def _batches(app: FastAPI, service: Service) -> None:
                     service.jobs.add, file.file, file.filename or "", _caller(request).user, **asked
                 )
         except OSError as error:
-            raise Refused(
-                503, "full", "The table cannot be kept: the disk is full or cannot be written.", 60
-            ) from error
+            raise full() from error
         return JSONResponse(facts.told(), 202, {"Location": f"/v1/batch/{facts.id}"})
 
     @app.get("/v1/batch", response_model=wire.JobList)

@@ -62,7 +62,7 @@ class Work:
             yield event
 
     def leave(self) -> None:
-        """The caller has gone: nothing is worked on for him any more, and what waits for it here is let go. In the loop."""
+        """The caller has gone: nothing is worked on for him any more, and what waits for it in the loop is let go."""
         if not self.left:
             self.left = True
             self._events.put_nowait(_DONE)  # a cancelled wait may have returned an event instead, and would wait on

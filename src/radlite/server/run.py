@@ -107,7 +107,9 @@ def _demand_certificate(settings: Settings) -> None:
 
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            str(settings.tls_cert), str(settings.tls_key), password=lambda: b""  # or it would be asked for at a terminal
+            str(settings.tls_cert),
+            str(settings.tls_key),
+            password=lambda: b"",  # or it would be asked for at a terminal
         )
     except (OSError, ssl.SSLError) as error:
         why = error.strerror or type(error).__name__

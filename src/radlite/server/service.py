@@ -83,7 +83,9 @@ class Service:
         folder = settings.folder
         self.audit = Audit(folder / "audit", settings.audit_bytes)
         self.reviews = Reviews(folder / "reviews.jsonl", settings.keep_reviews)
-        self.jobs = Jobs(folder / "jobs", settings, log, self._note_job)
+        self.jobs = Jobs(
+            folder / "jobs", settings, log, self._note_job, lambda: next(iter(self.readers.files.values()), {})
+        )
         self._streams = 0
         self._over = threading.Event()
         self._watch()

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import radlite
 from radlite.errors import UserError
-from radlite.files import exclusive, sha256
+from radlite.files import MAX_TEXT_BYTES, exclusive, sha256
 from radlite.manifest import text_hash
 from radlite.serving import engines, tables
 from radlite.serving.asking import fitting, possible, tuning
@@ -48,6 +48,8 @@ class Job:
     texts: dict[str, str]
     carried: tuple[str, ...]
     wide: bool
+    longest: int = MAX_TEXT_BYTES
+    """Characters of a text at most."""
 
     @property
     def journal(self) -> Path:
@@ -116,8 +118,8 @@ def run(
     they become `OUT`, and the journal is removed. The text of reports is written to neither, but answers may quote it.
     `log` is told of the progress, and `tell` at the beginning, about each second, and at the end.
 
-    Raises `UserError` if the table or the model cannot be used, if the table has more than `most` rows, if `OUT` or another batch is in the way, or if the
-    result cannot be written.
+    Raises `UserError` if the table or the model cannot be used, if the table has more than `most` rows, if `OUT` or
+    another batch is in the way, or if the result cannot be written.
     """
     columns = _columns(job)
     tables.demand_writable(job.out)
@@ -248,7 +250,9 @@ def _rows(job: Job) -> Iterator[Row]:
 def _questions(job: Job, row: Row) -> list[Question]:
     """The entries that a row is to have, at least one."""
     given = {name: "" if (cell := row.values.get(column)) is None else cell for name, column in job.texts.items()}
-    why = row.why or next((f"{job.texts[name]} holds {why}" for name in given if (why := _fault(given[name]))), "")
+    why = row.why or next(
+        (f"{job.texts[name]} holds {why}" for name in given if (why := _fault(given[name], job.longest))), ""
+    )
     status, tasks = "malformed" if why else "", job.tasks
     if not (tasks or why):
         tasks = fitting(given)
@@ -267,9 +271,11 @@ def _questions(job: Job, row: Row) -> list[Question]:
     return questions
 
 
-def _fault(text: Any) -> str:
+def _fault(text: Any, longest: int) -> str:
     """Why a cell is no text that can be asked about; empty if it is one."""
-    return "no text" if not isinstance(text, str) else "binary content" if "\0" in text else ""
+    if not isinstance(text, str):
+        return "no text"
+    return "binary content" if "\0" in text else f"more than {longest:,} characters" if len(text) > longest else ""
 
 
 def _records(job: Job, journal: Journal) -> Iterator[dict[str, Any]]:
