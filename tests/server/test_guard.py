@@ -407,7 +407,7 @@ def test_a_body_that_drips_is_not_waited_for_either(server: Server) -> None:
 
 def test_a_head_that_is_too_large_is_refused(server: Server) -> None:
     with connect(server) as own:
-        own.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 8000 + b"\r\n\r\n")
+        own.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: " + b"x" * 8000 + b"\r\n\r\n")
         assert heard(own).startswith(b"HTTP/1.1 431")
     with connect(server) as own:
         own.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 80_000)
@@ -418,7 +418,7 @@ def test_what_is_no_http_is_hung_up_on(server: Server) -> None:
     for noise in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\0" * 100,
-        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n\r\n",
     ):
         with connect(server) as own:

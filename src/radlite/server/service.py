@@ -33,7 +33,7 @@ FREE: Final = "chat"
 """The name of the model in free chat."""
 _HEAD_EVERY = 3600.0
 """Seconds."""
-_LOOK_EVERY = 5.0
+_LOOK_EVERY = 3.0
 """Seconds between looks at whether the engines live."""
 
 
