@@ -17,17 +17,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from radlite.errors import UserError
 from radlite.rads import NO_RADS, systems
 from radlite.reader import Reader
 from radlite.runtime.scripted import ScriptedModel
 from radlite.server.app import application
 from radlite.server.audit import verify
-from radlite.server.guard import Caller
 from radlite.server.log import Log
 from radlite.server.service import Service
 from radlite.server.settings import Settings
-from radlite.server.wire import Review
 from radlite.tasks import TASKS, named
 from tests.server.process import REPORT, Server, events
 
@@ -375,20 +372,6 @@ def test_a_defect_is_told_in_the_one_form_and_once_in_the_log(tmp_path: Path, mo
     lines = [line for line in map(json.loads, out.getvalue().splitlines()) if line.get("request")]
     assert [line["event"] for line in lines] == ["error", "request"]
     assert lines[0]["request"] in answer.json()["error"]["message"] and "canary" not in out.getvalue() + answer.text
-
-
-def test_a_review_that_the_disk_does_not_take_is_no_fault_of_its_sender(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise UserError("Cannot write.") from OSError(28, "No space left on device")
-
-    service = Service(Settings(state=tmp_path), Log(io.StringIO()))
-    monkeypatch.setattr(service.reviews, "add", full)
-    asked = Review(answer_id="0" * 32, task="m_staging", action="reject")
-    with pytest.raises(UserError):  # which becomes a 503
-        service.review(Caller("0" * 32, "", ""), asked)
-    service.close()
 
 
 def test_killing_the_engine_costs_an_answer_a_retry(server: Server) -> None:

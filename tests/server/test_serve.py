@@ -343,10 +343,13 @@ def test_a_full_disk_gives_no_answer_without_its_entry(tmp_path: Path) -> None:
         limit = psutil.RLIMIT_FSIZE  # as full for this process as a disk can be
         process = psutil.Process(server.process.pid)
         before = process.rlimit(limit)
+        given = server.read(tasks=["m_staging"]).json()["answers"][0]["id"]
         process.rlimit(limit, (head.stat().st_size // 2, before[1]))
         answer = server.read(tasks=["radiology_ner"])
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unable")
         assert "answers" not in answer.json()
+        review = {"answer_id": given, "task": "m_staging", "action": "reject"}
+        assert server.client.post("/v1/reviews", json=review).status_code == 503  # no fault of the reviewer
         process.rlimit(limit, before)
         assert server.read(tasks=["radiology_ner"]).status_code == 200
     assert verify(tmp_path / "state" / "audit").sound

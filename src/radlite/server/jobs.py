@@ -351,6 +351,8 @@ def main(folder: Path) -> int:
     told = json.loads(sys.stdin.readline())
     if hasattr(os, "nice"):
         os.nice(told["nice"])
+    with contextlib.suppress(OSError):  # on Linux: where memory is short, this goes and not the server
+        Path("/proc/self/oom_score_adj").write_text("500")
     threading.Thread(target=_end_with_server, daemon=True).start()
     try:
         with filelock.FileLock(folder / ".process", timeout=_LOCK_SECONDS):
