@@ -1,6 +1,7 @@
 """An engine that ends, for whatever reason, costs the answer in hand a second try and nothing else."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -127,6 +128,43 @@ def test_a_stop_ends_the_work_and_the_next_call_is_sound(model: ChildModel) -> N
     next(coming)
     coming.close()  # type: ignore[attr-defined]
     assert_same(list(answers(model, requests(model))), list(answers(model, requests(model))))
+
+
+def test_an_engine_that_hangs_is_ended_and_the_next_call_is_answered(
+    model: ChildModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_STEP", 0.3)
+    asked = requests(model)
+    expected = list(answers(model, asked))
+    before = model.restarts
+    os.kill(model._process.pid, signal.SIGSTOP)
+    assert list(model.complete(asked, lambda: True)) == []
+    assert list(model.complete(asked, lambda: True)) == []  # the one who waits may leave meanwhile
+    assert_same(list(answers(model, asked)), expected)
+    assert model.restarts == before + 1
+
+
+def test_an_engine_is_started_again_with_the_very_files_and_no_others(file: Path, tmp_path: Path, name: str) -> None:
+    own = tmp_path / "model.gguf"
+    shutil.copy(file, own)
+    opened = child.open_model(own, threads=1, engine=name)
+    asked = requests(opened)
+    own.rename(tmp_path / "aside")
+    list(answers(opened, asked))  # what is loaded goes on
+    os.kill(opened._process.pid, signal.SIGKILL)
+    for there in (False, True):
+        if there:
+            shutil.copy(file, own)
+        with pytest.raises(UserError, match="replaced or changed"):
+            list(answers(opened, asked))
+        with pytest.raises(UserError, match="replaced or changed"):
+            opened.revive()
+        assert "replaced or changed" in opened.broken
+    (tmp_path / "aside").replace(own)
+    opened.revive()
+    assert (opened.broken, opened.restarts) == ("", 1)
+    assert list(answers(opened, asked))
+    opened.close()
 
 
 def test_the_process_ends_with_its_model_and_with_its_parent(file: Path, name: str) -> None:

@@ -1,16 +1,19 @@
 """The API as others see it: a real server, asked over HTTP."""
 
+import asyncio
 import csv
 import io
 import json
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -18,6 +21,10 @@ import pytest
 from radlite.rads import NO_RADS, systems
 from radlite.reader import Reader
 from radlite.runtime.scripted import ScriptedModel
+from radlite.server.app import application
+from radlite.server.log import Log
+from radlite.server.service import Service
+from radlite.server.settings import Settings
 from radlite.server.verdict import verify
 from radlite.tasks import TASKS, named
 from tests.server.process import REPORT, Server, events
@@ -371,6 +378,41 @@ def test_a_client_that_leaves_frees_the_engine(server: Server) -> None:
     left = server.noted(status="cancelled")  # what was begun and never answered is in the audit log as such
     assert {one["facts"]["task"] for one in left} >= {"radiology_ner", "impression_generation"}
     assert all(one["facts"]["inputs"]["report"] for one in left)
+
+
+def test_who_says_no_more_is_gone_and_nothing_of_him_is_left(server: Server) -> None:
+    place = urlsplit(server.url)
+    body = json.dumps({"report": REPORT, "tasks": ["m_staging"]}).encode()
+    head = b"POST /v1/read HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection((place.hostname or "", place.port or 0)) as half:
+        half.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        half.shutdown(socket.SHUT_WR)
+        assert half.recv(1) == b""
+    for _ in range(600):
+        if [one for one in server.events if one["event"] == "request" and one["received"] == len(body)]:
+            return
+        time.sleep(0.05)
+    raise AssertionError("its request has not ended")
+
+
+def test_a_defect_is_told_in_the_one_form_and_once_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> None:
+        raise ValueError("canary")
+
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(application(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post("/v1/detect", json={"report": REPORT})
+
+    out = io.StringIO()
+    service = Service(Settings(state=tmp_path), Log(out))
+    monkeypatch.setattr(service, "detect", broken)
+    answer = asyncio.run(once())
+    service.close()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    lines = [line for line in map(json.loads, out.getvalue().splitlines()) if line.get("request")]
+    assert [line["event"] for line in lines] == ["error", "request"]
+    assert lines[0]["request"] in answer.json()["error"]["message"] and "canary" not in out.getvalue() + answer.text
 
 
 def test_killing_the_engine_costs_an_answer_a_retry(server: Server) -> None:

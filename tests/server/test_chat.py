@@ -1,5 +1,7 @@
 """OpenAI's own client, and a chat front end's requests, against a real server."""
 
+import asyncio
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,10 @@ import openai
 import pytest
 
 from radlite.server import chain
+from radlite.server.app import application
+from radlite.server.log import Log
+from radlite.server.service import Service
+from radlite.server.settings import Settings
 from radlite.tasks import TASKS
 from tests.server.process import REPORT, Server
 
@@ -198,7 +204,14 @@ def test_no_text_is_in_the_log_and_the_caller_is(server: Server) -> None:
 
 
 def test_free_chat_can_be_left_out(tmp_path: Path) -> None:
-    with Server(tmp_path, "chat=false") as own:
-        assert "chat" not in [one["id"] for one in own.client.get("/v1/models").json()["data"]]
-        body = {"model": "chat", "messages": [{"role": "user", "content": "Hello"}]}
-        assert own.client.post("/v1/chat/completions", json=body).status_code == 404
+    async def asked() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(application(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            body = {"model": "chat", "messages": [{"role": "user", "content": "Hello"}]}
+            return await client.get("/v1/models"), await client.post("/v1/chat/completions", json=body)
+
+    service = Service(Settings(state=tmp_path, chat=False), Log(io.StringIO()))
+    models, answer = asyncio.run(asked())
+    service.close()
+    assert "chat" not in [one["id"] for one in models.json()["data"]]
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

@@ -301,3 +301,16 @@ def test_a_desk_that_was_never_opened_can_be_closed() -> None:
     desk = Desk(lambda: None, lambda: None, 1, 1, 60.0)
     desk.close(0.1)
     assert not desk.ready
+
+
+def test_whoever_waits_for_work_that_was_left_is_let_go() -> None:
+    async def run() -> list[Any]:
+        engine = Engine()
+        async with opened() as desk:
+            work = desk.put("a", engine.work("a"))
+            waiting = asyncio.create_task(items(work))
+            await taken_up(desk)
+            work.leave()
+            return await waiting  # and not until the time of the request is over
+
+    assert asyncio.run(run()) == []

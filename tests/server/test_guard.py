@@ -415,7 +415,7 @@ def test_a_body_that_drips_is_not_waited_for_either(server: Server) -> None:
 
 def test_a_head_that_is_too_large_is_refused(server: Server) -> None:
     with connect(server) as own:
-        own.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 8000 + b"\r\n\r\n")
+        own.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: " + b"x" * 8000 + b"\r\n\r\n")
         assert heard(own).startswith(b"HTTP/1.1 431")
     with connect(server) as own:
         own.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 80_000)
@@ -426,12 +426,14 @@ def test_what_is_no_http_is_hung_up_on(server: Server) -> None:
     for noise in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\0" * 100,
-        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n\r\n",
     ):
         with connect(server) as own:
             own.sendall(noise)
-            assert heard(own)[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 403")
+            answer = heard(own)
+            assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 403")
+            assert answer.count(b'{"error":{"code":"') == 1 and b"nosniff" in answer  # in the one form
     assert server.client.get("/health").status_code == 200
 
 
@@ -452,7 +454,8 @@ def test_more_connections_than_allowed_are_refused_and_the_server_recovers(serve
     held = [connect(server) for _ in range(30)]
     with connect(server) as own:
         own.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        assert heard(own).startswith(b"HTTP/1.1 503")
+        answer = heard(own)
+        assert answer.startswith(b"HTTP/1.1 503") and b'"connections"' in answer and b"retry-after" in answer
     for one in held:
         one.close()
     for _ in range(100):

@@ -9,6 +9,7 @@ import signal
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ import pytest
 
 from radlite.server import chain
 from radlite.server.audit import Audit
+from radlite.server.jobs import Facts, Jobs
 from radlite.server.ledger import Ledger
+from radlite.server.log import Log
+from radlite.server.settings import Settings
 from radlite.server.verdict import find, verify
 from radlite.serving import tables
 from tests.server.process import REPORT, Server
@@ -114,7 +118,7 @@ def test_every_format_goes_in_and_out(server: Server, tmp_path: Path, format: st
 @pytest.mark.parametrize(
     ("content", "name", "fields", "words"),
     [
-        (table(61), "a.csv", {}, "61 rows"),
+        (table(61), "a.csv", {}, "more than 60 rows"),
         (table(2), "a.csv", {"column": "text"}, "no column"),
         (b"", "a.csv", {}, "table.csv"),
         (b"PK\x03\x04 no workbook", "a.xlsx", {}, "damaged"),
@@ -140,7 +144,7 @@ def test_a_workbook_that_would_fill_the_memory_is_refused(server: Server) -> Non
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("xl/workbook.xml", "<workbook/>")
-        packed.writestr("xl/sharedStrings.xml", "<sst>" + "<si><t>a</t></si>" * 3_000_000)
+        packed.writestr("xl/sharedStrings.xml", "<sst>" + "<si><t>a</t></si>" * 2_200_000)
     assert len(bomb.getvalue()) < 300_000
     id = post(server, bomb.getvalue(), "a.xlsx").json()["id"]
     assert ended(server, id)["status"] == "failed"
@@ -186,6 +190,35 @@ def test_what_is_no_form_with_a_file_is_refused(server: Server) -> None:
     two = [("file", ("a.csv", table(1))), ("file", ("b.csv", table(1)))]
     assert server.client.post("/v1/batch", files=two, data={"tasks": "all"}).status_code == 400
     assert post(server, table(5000)).status_code == 413
+
+
+@pytest.mark.parametrize("charset", ["punycode", "unicode_escape", "utf-8"])
+def test_a_form_says_nothing_of_how_its_fields_are_written(server: Server, charset: str) -> None:
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a\\ud800.csv"\r\n\r\nreport\r\n--x--\r\n'
+    answer = server.client.post("/v1/batch", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "content_type")
+
+
+def test_a_report_that_is_too_long_for_a_request_is_too_long_in_a_table(server: Server) -> None:
+    content = b"report\n" + b"No effusion. " * 9000 + b"\nNo effusion.\n"
+    id = post(server, content).json()["id"]
+    assert ended(server, id)["statuses"] == {"malformed": 1, "ok": 1}
+    server.client.delete(f"/v1/batch/{id}")
+
+
+def test_a_table_that_the_disk_does_not_take_is_not_queued(server: Server) -> None:
+    limit, process = psutil.RLIMIT_FSIZE, psutil.Process(server.process.pid)
+    before = process.rlimit(limit)
+    process.rlimit(limit, (1000, before[1]))
+    try:
+        for content in (table(1), table(10), table(10) + b" " * 280_000):  # no room for entry, table, upload
+            answer = post(server, content)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "full")
+    finally:
+        process.rlimit(limit, before)
+    assert server.client.get("/v1/batch").json() == {"jobs": []}
+    assert list((server.state / "jobs").iterdir()) == []
 
 
 def test_a_job_is_its_owners_alone(server: Server) -> None:
@@ -248,31 +281,49 @@ def test_neither_log_nor_audit_hold_any_text(server: Server) -> None:
         assert word not in server.log and word not in audit
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_job_goes_on_after_the_server_was_ended(tmp_path: Path, number: int) -> None:
-    with Server(tmp_path) as first:
-        id = post(first, table(40), tasks="m_staging,abnormality_detection", id="nr", format="jsonl").json()["id"]
-        while first.client.get(f"/v1/batch/{id}").json()["rows"] < 1:
-            time.sleep(0.02)
-        children = psutil.Process(first.process.pid).children(recursive=True)
-        assert first.stop(number) == (0 if number == signal.SIGTERM else -number)
+def test_a_job_whose_process_is_killed_has_failed_and_says_so(server: Server) -> None:
+    id = post(server, table(60), tasks="abnormality_detection").json()["id"]
+    while server.client.get(f"/v1/batch/{id}").json()["total"] is None:
+        time.sleep(0.02)
+    children = psutil.Process(server.process.pid).children()
+    job = next(one for one in children if "radlite.server.jobs" in " ".join(one.cmdline()))
+    if (score := Path(f"/proc/{job.pid}/oom_score_adj")).exists():
+        assert score.read_text() == "500\n"  # where memory is short, it goes first
+    os.kill(job.pid, signal.SIGKILL)
+    assert ended(server, id)["status"] == "failed"
+    server.client.delete(f"/v1/batch/{id}")
+
+
+def test_a_job_goes_on_whenever_the_server_was_ended(tmp_path: Path) -> None:
+    def end(server: Server, number: int) -> None:
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert server.stop(number) == (0 if number == signal.SIGTERM else -number)
         psutil.wait_procs(children, 30)
         assert [one for one in children if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+
+    with Server(tmp_path) as first:
+        asked = {"tasks": "m_staging,abnormality_detection", "id": "nr", "format": "jsonl"}
+        id = post(first, table(40), **asked).json()["id"]
+        while (rows := first.client.get(f"/v1/batch/{id}").json()["rows"]) < 1:
+            time.sleep(0.02)
+        end(first, signal.SIGKILL)
     with Server(tmp_path) as second:
-        begun = second.client.get(f"/v1/batch/{id}").json()
-        assert begun["status"] in ("waiting", "running")
-        assert begun["rows"] >= 1
-        assert ended(second, id)["status"] == "done"
-        rows = [json.loads(line) for line in second.client.get(f"/v1/batch/{id}/result").text.splitlines()]
-        assert [row["nr"] for row in rows] == [str(nr) for nr in range(40) for _ in range(2)]
+        while (begun := second.client.get(f"/v1/batch/{id}").json())["status"] == "waiting":
+            time.sleep(0.02)
+        assert (begun["status"], begun["rows"] >= rows) == ("running", True)
+        end(second, signal.SIGTERM)
+    with Server(tmp_path) as last:
+        assert ended(last, id)["status"] == "done"
+        given = [json.loads(line) for line in last.client.get(f"/v1/batch/{id}/result").text.splitlines()]
+        assert [row["nr"] for row in given] == [str(nr) for nr in range(40) for _ in range(2)]
         # each of them is in the audit log, once
-        assert len(second.noted(request=id)) == 80
-        told = {(row["row"], row["task"], row["status"], digest(second, row["answer"])) for row in rows}
+        assert len(last.noted(request=id)) == 80
+        told = {(row["row"], row["task"], row["status"], digest(last, row["answer"])) for row in given}
         assert {
             (one["facts"]["row"], *(one["facts"][name] for name in ("task", "status", "answer")))
-            for one in second.noted(request=id)
+            for one in last.noted(request=id)
         } == told
-        assert verify(second.state / "audit").sound
+        assert verify(last.state / "audit").sound
 
 
 def digest(server: Server, text: str) -> str:
@@ -352,28 +403,21 @@ def test_a_job_whose_answers_cannot_be_noted_gives_none(tmp_path: Path) -> None:
         assert not list((server.state / "jobs" / id).glob("table*"))
 
 
-def test_a_job_whose_process_is_killed_has_failed_and_says_so(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        id = post(server, table(80), tasks="abnormality_detection").json()["id"]
-        while server.client.get(f"/v1/batch/{id}").json()["total"] is None:
-            time.sleep(0.02)
-        children = psutil.Process(server.process.pid).children()
-        job = next(one for one in children if "radlite.server.jobs" in " ".join(one.cmdline()))
-        os.kill(job.pid, signal.SIGKILL)
-        assert ended(server, id)["status"] == "failed"
-        assert ended(server, post(server, table(1)).json()["id"])["status"] == "done"
-
-
 def test_jobs_that_ended_long_ago_are_removed(tmp_path: Path) -> None:
-    with Server(tmp_path) as first:
-        id = post(first, table(1)).json()["id"]
-        ended(first, id)
+    ids = [number * 32 for number in "012"]  # one of long ago, one of today, and one that was never whole
+    for id in ids:
+        (tmp_path / id).mkdir()
+    for id in ids[:2]:
+        facts = Facts(id, "a.csv", "", ("m_staging",), {}, (), False, "table.csv", "result.csv", status="done")
+        (tmp_path / id / "job.json").write_text(json.dumps(asdict(facts)))
     long_ago = time.time() - 100 * 3600
-    os.utime(tmp_path / "state" / "jobs" / id / "job.json", (long_ago, long_ago))
-    (tmp_path / "state" / "jobs" / ("0" * 32)).mkdir()  # one that was never whole
-    with Server(tmp_path) as second:
-        for _ in range(100):
-            if not list((tmp_path / "state" / "jobs").iterdir()):
-                break
-            time.sleep(0.05)
-        assert second.client.get("/v1/batch").json() == {"jobs": []}
+    os.utime(tmp_path / ids[0] / "job.json", (long_ago, long_ago))
+    with Audit(tmp_path / "audit") as audit:
+        none = Ledger(audit, "", "", tmp_path / "none", "")
+        jobs = Jobs(tmp_path, Settings(), Log(io.StringIO()), lambda **_: None, lambda *_: none, audit.key)
+    jobs.start()
+    while (tmp_path / ids[0]).exists():
+        time.sleep(0.01)
+    jobs.stop()
+    assert [one.id for one in jobs.all("")] == ids[1:2]
+    assert [one.name for one in tmp_path.iterdir()] == ids[1:2]

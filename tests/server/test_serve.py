@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ import psutil
 import pytest
 
 from radlite import manifest
+from radlite.errors import UserError
 from radlite.export import gguf
 from radlite.routing.router import Calibration, Choice, Router
+from radlite.server.readers import Readers, card
+from radlite.server.settings import load
 from radlite.server.verdict import verify
 from radlite.serving.asking import demonstration
 from tests.conftest import random_base
@@ -37,8 +41,15 @@ def refused(*arguments: object, cwd: Path | None = None) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
+def wrong(state: Path, **given: Any) -> str:
+    """Why there is no server with these settings."""
+    with pytest.raises(UserError) as told:
+        Readers(load(None, {"state": state, **given})).open()
+    return str(told.value)
+
+
 def test_it_listens_to_this_machine_alone_unless_there_are_keys(tmp_path: Path) -> None:
-    assert "needs a key file" in refused("--host", "0.0.0.0", "--state", tmp_path)
+    assert "needs a key file" in wrong(tmp_path, host="0.0.0.0")
     (tmp_path / "keys").write_text("ris:short\n")
     assert "32 or more" in refused("--host", "0.0.0.0", "--keys", tmp_path / "keys", "--state", tmp_path)
     (tmp_path / "keys").write_text(f"ris:{'k' * 40}\n")
@@ -50,15 +61,14 @@ def test_it_listens_to_this_machine_alone_unless_there_are_keys(tmp_path: Path) 
 def test_what_cannot_be_used_is_told_before_it_listens(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"\x80\x04pickle")
     assert "no GGUF" in refused("--model", tmp_path / "model.gguf", "--state", tmp_path)
-    assert "model.bin" in refused("--model", tmp_path / "model.bin", "--state", tmp_path)
-    assert "no setting" in refused("nothing=1")
-    assert "UTF-8" in refused("--config", tmp_path / "model.gguf")
+    assert "model.bin" in wrong(tmp_path, model=str(tmp_path / "model.bin"))
+    assert "no setting" in wrong(tmp_path, nothing="1")
     (tmp_path / "state").write_text("a file")
     assert "Cannot write" in refused("--state", tmp_path / "state")
     two = [tmp_path / "a.gguf", tmp_path / "b.gguf"]
     for path in two:
         shutil.copy(demonstration(), path)
-    assert "give one of them" in refused("--model", two[0], "--model", two[1], "--state", tmp_path / "s")
+    assert "give one of them" in wrong(tmp_path, model=f"{two[0]},{two[1]}")
 
 
 def test_an_address_that_is_taken_and_a_state_in_use_are_told(tmp_path: Path) -> None:
@@ -70,47 +80,32 @@ def test_an_address_that_is_taken_and_a_state_in_use_are_told(tmp_path: Path) ->
         assert "Another radlite" in refused("--state", server.state)
 
 
-def test_a_model_whose_digest_is_another_than_the_list_says_is_not_loaded(tmp_path: Path) -> None:
+def test_a_model_is_told_by_its_digest_and_its_card(tmp_path: Path) -> None:
     model = tmp_path / "model.gguf"
     shutil.copy(demonstration(), model)
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     sums = tmp_path / "SHA256SUMS"
     sums.write_text(f"{digest} *model.gguf\n{'0' * 64}  other.gguf\n")
-    with Server(tmp_path, "--model", model) as server:
-        assert server.client.get("/v1/models").json()["loaded"][0]["sha256"] == digest
-    sums.write_text(f"{'0' * 64}  model.gguf\n")
-    assert "SHA256SUMS" in refused("--model", model, "--state", tmp_path / "state")
-
-
-def test_the_card_beside_a_model_is_told_if_it_is_of_this_model(tmp_path: Path) -> None:
-    model = tmp_path / "model.gguf"
-    shutil.copy(demonstration(), model)
     metric = {"type": "f1", "name": "micro_f1, n=60, 95 % interval 0.81 to 0.93", "value": 0.88}
     results = [
         {"task": {"type": "text-generation", "name": "abnormality_detection"}, "metrics": [metric]},
         {"broken": 1},
     ]
-    for name, expected in (("model", 1), ("other", None)):
-        card = json.dumps({"tags": ["radlite"], "model-index": [{"name": name, "results": results}]})
-        (tmp_path / "README.md").write_text(f"---\n{card}\n---\n# Model\n")
-        with Server(tmp_path, "--model", model, wait=True) as server:
-            rows = server.client.get("/v1/models").json()["loaded"][0]["card"]
-        assert (rows and len(rows)) == expected
-        if rows:
-            facts = {
-                "task": "abnormality_detection",
-                "metric": "micro_f1",
-                "value": 0.88,
-                "low": 0.81,
-                "high": 0.93,
-                "n": 60,
-            }
-            assert rows[0] == facts
+    index = {"tags": ["radlite"], "model-index": [{"name": "model", "results": results}]}
+    (tmp_path / "README.md").write_text(f"---\n{json.dumps(index)}\n---\n# Model\n")
+    with Server(tmp_path, "--model", model) as server:
+        loaded = server.client.get("/v1/models").json()["loaded"][0]
+    score = {"metric": "micro_f1", "value": 0.88, "low": 0.81, "high": 0.93, "n": 60}
+    assert (loaded["sha256"], loaded["card"]) == (digest, [{"task": "abnormality_detection", **score}])
+    model.rename(tmp_path / "other.gguf")
+    assert card(tmp_path / "other.gguf") is None  # a card is of the model that it names
+    assert "SHA256SUMS" in wrong(tmp_path, model=str(tmp_path / "other.gguf"))
 
 
 def test_a_router_withholds_answers_that_are_not_sure_enough(tmp_path: Path) -> None:
     sure = Calibration(temperature=1.0, threshold=0.999999, n=50)
-    choice = Choice("tiny-qwen3", "accuracy", 0.5, 0.4, 0.6, 50, "the only one", sure)
+    digest = hashlib.sha256(demonstration().read_bytes()).hexdigest()
+    choice = Choice("tiny-qwen3", "accuracy", 0.5, 0.4, 0.6, 50, "the only one", sure, digest)
     Router(dict.fromkeys(("rads_assignment", "m_staging"), choice)).save(tmp_path / "router.json")
     with Server(tmp_path, "--router", tmp_path / "router.json") as server:
         answer = server.read(tasks=["rads_assignment"]).json()["answers"][0]
@@ -127,13 +122,10 @@ def test_a_router_withholds_answers_that_are_not_sure_enough(tmp_path: Path) -> 
         assert (unknown.status_code, unknown.json()["error"]["code"]) == (422, "unrouted")
 
 
-@pytest.mark.parametrize("engine", ["wheel", "native"])
-def test_either_engine_serves(tmp_path: Path, engine: str) -> None:
-    if engine == "native":
-        pytest.importorskip("llama_cpp", reason="the native engine is compiled by `make native`")
-    with Server(tmp_path, f"engine={engine}") as server:
+def test_the_wheel_engine_serves_too(tmp_path: Path) -> None:
+    with Server(tmp_path, "engine=wheel") as server:
         assert server.read(tasks=["m_staging"]).json()["answers"][0]["status"] == "ok"
-        assert server.client.get("/v1/models").json()["loaded"][0]["engine"] == engine
+        assert server.client.get("/v1/models").json()["loaded"][0]["engine"] == "wheel"
 
 
 def test_a_router_over_two_models_has_each_answer_its_tasks(tmp_path: Path) -> None:
@@ -169,16 +161,35 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 
 def test_a_router_that_was_learned_from_another_file_is_not_used(tmp_path: Path) -> None:
-    digest = hashlib.sha256(demonstration().read_bytes()).hexdigest()
-    for identity, serves in ((digest, True), ("0" * 64, False)):
-        choice = Choice("tiny-qwen3", "accuracy", 0.5, 0.4, 0.6, 50, "the only one", Calibration(), identity)
-        Router({"m_staging": choice}).save(tmp_path / "router.json")
-        if serves:
-            with Server(tmp_path, "--router", tmp_path / "router.json") as server:
-                assert server.read(tasks=["m_staging"]).status_code == 200
-        else:
-            told = refused("--router", tmp_path / "router.json", "--state", tmp_path / "state")
-            assert "another file" in told
+    choice = Choice("tiny-qwen3", "accuracy", 0.5, 0.4, 0.6, 50, "the only one", Calibration(), "0" * 64)
+    Router({"m_staging": choice}).save(tmp_path / "router.json")
+    assert "another file" in wrong(tmp_path, router=str(tmp_path / "router.json"))
+
+
+def test_an_engine_that_cannot_be_started_again_is_told_until_it_can(tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    shutil.copy(demonstration(), model)
+    with Server(tmp_path, "--model", model) as server:
+        model.rename(tmp_path / "aside")
+        os.kill(server.engine(), signal.SIGKILL)
+        while server.client.get("/ready").status_code != 503:  # it is noticed without a request
+            time.sleep(0.05)
+        answer = server.read(tasks=["m_staging"])
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unable")
+        assert int(answer.headers["retry-after"]) > 0 and str(tmp_path) not in answer.text
+        assert "radlite_ready 0.0" in server.client.get("/metrics").text
+        assert "replaced or changed" in next(one for one in server.events if one["event"] == "engine")["broken"]
+        model.write_bytes(
+            demonstration().read_bytes() + b"\0"
+        )  # another file of that name is not read, by no job either
+        table = {"file": ("a.csv", f"report\n{REPORT}\n")}
+        job = server.client.post("/v1/batch", files=table, data={"tasks": "m_staging"}).json()
+        while (found := server.client.get(f"/v1/batch/{job['id']}").json())["status"] in ("waiting", "running"):
+            time.sleep(0.05)
+        assert (found["status"], "was replaced" in found["message"]) == ("failed", True)
+        (tmp_path / "aside").replace(model)
+        server.wait()
+        assert server.read(tasks=["m_staging"]).status_code == 200
 
 
 def slow_read(server: Server, found: list[httpx.Response], **asked: Any) -> threading.Thread:
@@ -240,38 +251,42 @@ def test_a_server_that_is_killed_leaves_no_process_and_a_sound_log(tmp_path: Pat
         assert again.read(tasks=["radiology_ner"]).status_code == 200
 
 
-def test_beyond_the_queue_it_says_when_to_come_again(tmp_path: Path) -> None:
-    with Server(tmp_path, "queue=1") as server:
-        found: list[httpx.Response] = []
-        os.kill(server.engine(), signal.SIGSTOP)
-        thread = slow_read(server, found)
-        with server.client.stream("POST", "/v1/read", json={"report": LONG, "stream": True}) as waiting:
-            lines = waiting.iter_lines()
-            assert next(lines) == "event: begun"
-            with httpx.Client(base_url=server.url, timeout=120, trust_env=False) as client:
-                answer = client.post("/v1/read", json={"report": REPORT})
-            assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
-            assert 1 <= int(answer.headers["retry-after"]) <= 600
-            os.kill(server.engine(), signal.SIGCONT)
-        thread.join()
-        assert found[0].status_code == 200
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("small"), "queue=1", "streams=1", "request_seconds=120") as server:
+        yield server
 
 
-def test_more_streams_than_allowed_are_refused_and_places_come_free(tmp_path: Path) -> None:
-    with Server(tmp_path, "streams=1") as server:
-        os.kill(server.engine(), signal.SIGSTOP)
-        body = {"report": REPORT, "stream": True}
-        with server.client.stream("POST", "/v1/read", json=body) as first:
-            lines = first.iter_lines()
-            assert next(lines) == "event: begun"
-            refused = server.client.post("/v1/read", json=body)
-            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "streams")
-        os.kill(server.engine(), signal.SIGCONT)
-        for _ in range(200):
-            if (again := server.client.post("/v1/read", json=body)).status_code == 200:
-                break
-            time.sleep(0.02)
-        assert events(again.text)[-1][0] == "done"
+def test_beyond_the_queue_it_says_when_to_come_again(small: Server) -> None:
+    found: list[httpx.Response] = []
+    os.kill(small.engine(), signal.SIGSTOP)
+    thread = slow_read(small, found)
+    with small.client.stream("POST", "/v1/read", json={"report": LONG, "stream": True}) as waiting:
+        lines = waiting.iter_lines()  # which hangs up where nobody holds it
+        assert next(lines) == "event: begun"
+        with httpx.Client(base_url=small.url, timeout=120, trust_env=False) as client:
+            answer = client.post("/v1/read", json={"report": REPORT})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+        assert 1 <= int(answer.headers["retry-after"]) <= 600
+        os.kill(small.engine(), signal.SIGCONT)
+    thread.join()
+    assert found[0].status_code == 200
+
+
+def test_more_streams_than_allowed_are_refused_and_places_come_free(small: Server) -> None:
+    os.kill(small.engine(), signal.SIGSTOP)
+    body = {"report": REPORT, "stream": True}
+    with small.client.stream("POST", "/v1/read", json=body) as first:
+        lines = first.iter_lines()
+        assert next(lines) == "event: begun"
+        refused = small.client.post("/v1/read", json=body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "streams")
+    os.kill(small.engine(), signal.SIGCONT)
+    for _ in range(200):
+        if (again := small.client.post("/v1/read", json=body)).status_code == 200:
+            break
+        time.sleep(0.02)
+    assert events(again.text)[-1][0] == "done"
 
 
 def test_a_request_that_takes_too_long_is_told_so(tmp_path: Path) -> None:
@@ -313,6 +328,11 @@ def test_it_speaks_https_with_a_certificate(tmp_path: Path) -> None:
         with pytest.raises(httpx.TransportError):
             httpx.get(server.url.replace("https", "http") + "/health", trust_env=False, timeout=10)
         assert server.client.get("/health").status_code == 200
+    locked = ["openssl", "rsa", "-in", str(key), "-aes128", "-passout", "pass:secret", "-out", str(tmp_path / "locked")]
+    subprocess.run(locked, check=True, capture_output=True)  # nobody is asked for a password
+    assert "give both in PEM" in refused(
+        f"tls_cert={cert}", f"tls_key={tmp_path / 'locked'}", "--state", tmp_path / "s"
+    )
     key.write_text("no key")
     assert "give both in PEM" in refused(f"tls_cert={cert}", f"tls_key={key}", "--state", tmp_path / "s")
 
@@ -323,10 +343,13 @@ def test_a_full_disk_gives_no_answer_without_its_entry(tmp_path: Path) -> None:
         limit = psutil.RLIMIT_FSIZE  # as full for this process as a disk can be
         process = psutil.Process(server.process.pid)
         before = process.rlimit(limit)
+        given = server.read(tasks=["m_staging"]).json()["answers"][0]["id"]
         process.rlimit(limit, (head.stat().st_size // 2, before[1]))
         answer = server.read(tasks=["radiology_ner"])
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unable")
         assert "answers" not in answer.json()
+        review = {"answer_id": given, "task": "m_staging", "action": "reject"}
+        assert server.client.post("/v1/reviews", json=review).status_code == 503  # no fault of the reviewer
         process.rlimit(limit, before)
         assert server.read(tasks=["radiology_ner"]).status_code == 200
     assert verify(tmp_path / "state" / "audit").sound

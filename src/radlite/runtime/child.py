@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -20,6 +21,8 @@ _TRIES: Final = 2
 """A request over which the engine ended so many times is given up."""
 _PATIENCE: Final = 0.05
 """Seconds between looks at whether the caller wants to stop."""
+_STEP: Final = 60.0
+"""Seconds in which an engine that is told to stop has done so, which takes it a step; else it hangs, and is ended."""
 
 
 def open_model(path: Path, **settings: Any) -> "ChildModel":
@@ -48,7 +51,8 @@ class ChildModel:
     """A model in a process that is watched. Threads wait for each other.
 
     Where it ends over requests, they are tried once more, one by one; what ends it again comes back as `failed`. An end
-    before it has taken requests up is not put down to them, unless it comes again and again.
+    before it has taken requests up is not put down to them, unless it comes again and again. It is started again with
+    the files that it was made for, and no others.
     """
 
     def __init__(
@@ -63,14 +67,19 @@ class ChildModel:
         self.renderer = renderer
         self.manifest = manifest
         self.context_tokens = context_tokens
+        self.broken = ""
+        """Why the process could not be started, the last time that was tried; empty if it could."""
         self._starts = 0
         self._path, self._settings = path, settings
+        self._files = _stamps(path, settings)
         self._lock = threading.RLock()
         self._process: Any = None
         self._pipe: Connection | None = None
         self._number = 0
         self._taken = False
         """Whether the process has begun with the requests that it was last sent."""
+        self._left: float | None = None
+        """Since when it should have stopped working on what was left."""
 
     @property
     def restarts(self) -> int:
@@ -78,8 +87,18 @@ class ChildModel:
         return max(0, self._starts - 1)
 
     def start(self) -> None:
-        """Start the process and wait until the model is loaded."""
+        """Start the process and wait until the model is loaded. Raises `UserError` if it cannot be."""
+        try:
+            self._start()
+        except UserError as error:
+            self.broken = str(error)
+            raise
+        self.broken = ""
         self._starts += 1
+
+    def _start(self) -> None:
+        if _stamps(self._path, self._settings) != self._files:
+            raise UserError(f"{self._path} was replaced or changed since it was opened; put it back, or start anew.")
         spawn = multiprocessing.get_context("spawn")
         self._pipe, other = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(other, self._path, self._settings), daemon=True)
@@ -119,6 +138,14 @@ class ChildModel:
                         del tries[number]
                         yield number, _failed(requests[number])
 
+    def revive(self) -> None:
+        """Start the process if it has ended, or hangs. Raises `UserError` as `start` does."""
+        with self._lock:
+            self._settle(lambda: not (self._pipe and self._pipe.poll()))
+            if self._process is None or not self._process.is_alive():
+                self._end()
+                self.start()
+
     def close(self) -> None:
         """End the process; a second call does nothing."""
         with self._lock:
@@ -128,9 +155,10 @@ class ChildModel:
         self, requests: Sequence[Request], numbers: Sequence[int], stop: Callable[[], bool]
     ) -> Iterator[tuple[int, Completion | None]]:
         """What comes back before the process ends, if it does; (0, None) at the end where `stop` ended it."""
-        if self._process is None or not self._process.is_alive():
-            self._end()
-            self.start()
+        if not self._settle(stop):
+            yield 0, None
+            return
+        self.revive()
         assert self._pipe
         self._number += 1
         own, over = self._number, False
@@ -154,8 +182,20 @@ class ChildModel:
                     over = True
         finally:
             if not over and self._pipe:
+                self._left = time.monotonic()
                 with contextlib.suppress(BrokenPipeError, ConnectionError):
                     self._pipe.send(("stop", own, None))
+
+    def _settle(self, stop: Callable[[], bool]) -> bool:
+        """Wait until the process works no more on what was left, and end it if it hangs; False if `stop` came first."""
+        while self._left is not None:
+            if time.monotonic() - self._left > _STEP:
+                self._end()
+            elif stop():
+                return False
+            elif self._heard()[0] == "gone":
+                self._end()
+        return True
 
     def _heard(self) -> tuple[Any, ...]:
         """What the process says; `nothing` for a while, `gone` once it has ended. Each with the number of the work."""
@@ -163,12 +203,15 @@ class ChildModel:
         if self._pipe in wait([self._pipe, self._process.sentinel], _PATIENCE):
             try:
                 heard: tuple[Any, ...] = self._pipe.recv()
+                if heard[:2] == ("end", self._number):
+                    self._left = None
                 return heard
             except (EOFError, OSError):
                 return "gone", 0
         return ("nothing", 0) if self._process.is_alive() else ("gone", 0)
 
     def _end(self) -> None:
+        self._left = None
         if self._pipe:
             self._pipe.close()
             self._pipe = None
@@ -177,6 +220,12 @@ class ChildModel:
             self._process.kill()
             self._process.join()
             self._process = None
+
+
+def _stamps(path: Path, settings: dict[str, Any]) -> list[tuple[int, ...]]:
+    """By which the files of a model are known again; a file that is not there has none."""
+    files = [one for one in (path, settings.get("adapter")) if one and one.exists()]
+    return [(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns) for about in (one.stat() for one in files)]
 
 
 def _failed(request: Request) -> Completion:

@@ -1,6 +1,7 @@
 """The routes, and the one form of an error."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from radlite.server import chat, fhir, reviews, wire
 from radlite.server.desk import Place, Work
 from radlite.server.events import Events, all_of, event
 from radlite.server.guard import App, Caller, Guard
+from radlite.server.jobs import full
 from radlite.server.metrics import KIND
 from radlite.server.pages import Page, page, viewer
 from radlite.server.service import FREE, Answered, Panel, Service
@@ -80,6 +82,7 @@ def application(service: Service) -> App:
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat the Host and the query of the request
         lifespan=life,
         responses=_PROBLEMS,
         # Nothing is told to a collector of traces, which would get what a request says.
@@ -115,6 +118,10 @@ def _errors(app: FastAPI, service: Service) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         return refusal(request.url.path, _invalid(error))
+
+    @app.exception_handler(Exception)
+    async def defect(request: Request, _: Exception) -> Response:
+        return refusal(request.url.path, wire.defect(_caller(request).request))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -157,8 +164,9 @@ def _state(app: FastAPI, service: Service) -> None:
 
     @app.get("/ready", response_model=wire.Ready, responses={503: {"model": wire.Ready}})
     async def ready() -> Response:
-        """Whether reports are answered now: 503 while the model is loaded, and once the server is being stopped."""
-        now = service.desk.ready
+        """Whether reports are answered now: 503 while the model is loaded, while its engine cannot be started again,
+        and once the server is being stopped."""
+        now = service.ready
         return JSONResponse({"ready": now, "models": service.readers.names}, 200 if now else 503)
 
     @app.get("/v1/tasks", response_model=wire.Tasks)
@@ -308,13 +316,18 @@ def _batches(app: FastAPI, service: Service) -> None:
     @app.post("/v1/batch", status_code=202, response_model=wire.Job, openapi_extra=_FORM)
     async def add(request: Request) -> Response:
         """Queue a table of reports: .csv, .jsonl, .parquet or .xlsx. It is read as `radlite batch` reads it."""
-        async with request.form(max_files=1, max_fields=80, max_part_size=4096) as form:
-            file, asked = form.get("file"), _asked(form)
-            if not isinstance(file, UploadFile):
-                raise Refused(422, "invalid", "file is missing; send the table as a form's file.")
-            facts = await run_in_threadpool(
-                service.jobs.add, file.file, file.filename or "", _caller(request).user, **asked
-            )
+        if re.search(r";\s*charset\b", request.headers.get("content-type", ""), re.IGNORECASE):
+            raise Refused(415, "content_type", "The fields of a form are UTF-8; leave charset out of Content-Type.")
+        try:
+            async with request.form(max_files=1, max_fields=80, max_part_size=4096) as form:
+                file, asked = form.get("file"), _asked(form)
+                if not isinstance(file, UploadFile):
+                    raise Refused(422, "invalid", "file is missing; send the table as a form's file.")
+                facts = await run_in_threadpool(
+                    service.jobs.add, file.file, file.filename or "", _caller(request).user, **asked
+                )
+        except OSError as error:
+            raise full() from error
         return JSONResponse(facts.told(), 202, {"Location": f"/v1/batch/{facts.id}"})
 
     @app.get("/v1/batch", response_model=wire.JobList)

@@ -62,8 +62,10 @@ class Work:
             yield event
 
     def leave(self) -> None:
-        """The caller has gone: nothing is worked on for him any more."""
-        self.left = True
+        """The caller has gone: nothing is worked on for him any more, and what waits for it in the loop is let go."""
+        if not self.left:
+            self.left = True
+            self._events.put_nowait(_DONE)  # a cancelled wait may have returned an event instead, and would wait on
 
     def cut(self, why: Refused) -> None:
         """End it within a step, and say why."""

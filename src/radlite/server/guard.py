@@ -17,7 +17,7 @@ from radlite.errors import UserError
 from radlite.files import read_text
 from radlite.server.log import Log
 from radlite.server.settings import Settings
-from radlite.server.wire import Refused, refusal
+from radlite.server.wire import Refused, defect, refusal
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -187,7 +187,7 @@ class _Exchange:
         self._upload = scope["path"] == UPLOAD and scope["method"] == "POST"
         self._size = self._sent = 0
         self._deadline = self._begun + (self._settings.upload_seconds if self._upload else self._settings.body_seconds)
-        self._whole = False
+        self._whole = self._whole_answer = False
         self._status = 0
         self._caller = Caller(self._id, "", "")
         self._close = False
@@ -197,11 +197,11 @@ class _Exchange:
             await self._answer()
         except Exception as error:
             self._guard._log.defect(error, request=self._id)
+            if self._whole_answer:
+                return
             if self._status:  # it is cut off in the middle: the client sees that it is not whole
                 raise
-            await self._refuse(
-                Refused(500, "internal", f"This is a defect of the server; its log describes it under {self._id}.")
-            )
+            await self._refuse(defect(self._id))
         finally:
             self._tell()
 
@@ -264,6 +264,7 @@ class _Exchange:
             message["headers"] = [*message.get("headers", ()), *self._own_headers(message.get("headers", ()))]
         else:
             self._sent += len(message.get("body", b""))
+            self._whole_answer = not message.get("more_body", False)
         await self._send(message)
 
     def _own_headers(self, given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -325,7 +326,12 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 
 def protocol(settings: Settings) -> type[asyncio.Protocol]:
     """uvicorn's protocol, which cuts off connections whose request's head does not come, or that do not read."""
+    import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    async def full(scope: Scope, receive: Receive, send: Send) -> None:
+        why = Refused(503, "connections", "Too many connections are open; ask again later.", 5)
+        await refusal(scope["path"], _last(why))(scope, receive, send)
 
     class Protocol(H11Protocol):
         """A connection that may not dawdle."""
@@ -338,6 +344,8 @@ def protocol(settings: Settings) -> type[asyncio.Protocol]:
             # Nothing waits here: else what the kernel does not take would wait unseen, and the client with it.
             # (Not 0, at which asyncio's TLS holds an empty buffer for a full one.)
             transport.set_write_buffer_limits(high=1, low=0)
+            if len(self.connections) > settings.connections:
+                self.app = full
             if len(self.connections) > 2 * settings.connections:
                 transport.abort()
             self._watch()
@@ -356,6 +364,17 @@ def protocol(settings: Settings) -> type[asyncio.Protocol]:
                 self.transport.abort()
                 return
             self._watch()
+
+        def send_400_response(self, msg: str) -> None:
+            """What is no HTTP gets an error in the one form too, and is hung up on."""
+            answer = refusal("", _last(Refused(400, "malformed", "This is no HTTP request; see /v1/docs.")))
+            for event in (
+                h11.Response(status_code=answer.status_code, headers=answer.raw_headers),
+                h11.Data(data=bytes(answer.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
 
         def _watch(self) -> None:
             """A head that has begun, or the first one, has to come in time."""
@@ -395,6 +414,13 @@ def protocol(settings: Settings) -> type[asyncio.Protocol]:
                 self._reader = None
 
     return Protocol
+
+
+def _last(why: Refused) -> Refused:
+    """The last that is said on a connection, which has not come as far as the headers of a `Guard`."""
+    why.headers = {name.decode(): value.decode() for name, value in _HEADERS}
+    why.headers |= {"cache-control": "no-store", "connection": "close"}
+    return why
 
 
 async def gone(receive: Receive) -> None:

@@ -25,7 +25,7 @@ from radlite.manifest import file_identity
 from radlite.routing.router import Router
 from radlite.server import chain, ledger
 from radlite.server.ledger import Ledger
-from radlite.server.log import Log, now
+from radlite.server.log import Log, described, now
 from radlite.server.settings import Settings
 from radlite.server.wire import Refused
 from radlite.serving import asking, batch, tables
@@ -84,11 +84,13 @@ class Jobs:
         noted: Callable[..., object],
         ledger: Callable[[str, str, Path], Ledger],
         key: bytes,
+        files: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """`noted` is told of the beginning and end of each job; `ledger` makes what notes the answers of one, of its
-        id, owner and journal; `key` is that of the audit log."""
+        id, owner and journal; `key` is that of the audit log; `files` gives the digests of the model's files by their
+        names, of which alone a job may be read."""
         self._folder, self._settings, self._log, self._noted = folder, settings, log, noted
-        self._ledger, self._key = ledger, key
+        self._ledger, self._key, self._files = ledger, key, files
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._process: subprocess.Popen[str] | None = None
@@ -134,15 +136,13 @@ class Jobs:
             with (folder / facts.table).open("xb") as file:
                 shutil.copyfileobj(table, file, _COPY)
             self._save(facts)
+            self._noted(job=id, user=owner, status="waiting")
         except (OSError, UserError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise Refused(
-                503, "full", "The table cannot be kept: the disk is full or cannot be written.", 60
-            ) from error
+            raise full() from error
         with self._changed:
             self._jobs[id] = facts
             self._changed.notify()
-        self._noted(job=id, user=owner, status="waiting")
         return facts
 
     def all(self, owner: str) -> list[Facts]:
@@ -290,12 +290,15 @@ class Jobs:
         assert process.stdin and process.stdout
         with process:
             try:
-                process.stdin.write(json.dumps(_told(self._settings) | {"key": self._key.hex()}) + "\n")
+                told = _told(self._settings, self._files()) | {"key": self._key.hex()}
+                process.stdin.write(json.dumps(told) + "\n")
                 process.stdin.flush()  # and it stays open: where it closes, this server has gone
                 for line in process.stdout:
                     with contextlib.suppress(ValueError):  # what a library prints is nothing to us
                         told = json.loads(line)
                         wrong = told.pop("wrong", wrong)
+                        if defect := told.pop("defect", None):
+                            self._log.write("error", job=facts.id, **defect)
                         self._put(facts.id, **told)
                     answers.note()
             except OSError:
@@ -317,7 +320,12 @@ class Jobs:
         self._noted(job=facts.id, user=facts.owner, status=status, result=digest, statuses=statuses)
 
 
-def _told(settings: Settings) -> dict[str, Any]:
+def full() -> Refused:
+    """There is no room for a table."""
+    return Refused(503, "full", "The table cannot be kept: the disk is full or cannot be written.", 60)
+
+
+def _told(settings: Settings, files: Mapping[str, str]) -> dict[str, Any]:
     """What the process of a job is told of the settings."""
     names = (
         "model", "adapter", "router", "any_model", "engine", "context", "prompt_style", "prompts", "answer_seconds"
@@ -325,7 +333,9 @@ def _told(settings: Settings) -> dict[str, Any]:
     told = settings.model_dump(mode="json", include={*names})
     return told | {
         "threads": settings.job_threads or settings.threads,
+        "files": dict(files),
         "rows": settings.upload_rows,
+        "characters": settings.report_characters,
         "nice": settings.job_nice,
     }
 
@@ -365,6 +375,8 @@ def main(folder: Path) -> int:
     told = json.loads(sys.stdin.readline())
     if hasattr(os, "nice"):
         os.nice(told["nice"])
+    with contextlib.suppress(OSError):  # on Linux: where memory is short, this goes and not the server
+        Path("/proc/self/oom_score_adj").write_text("500")
     threading.Thread(target=_end_with_server, daemon=True).start()
     try:
         with filelock.FileLock(folder / ".process", timeout=_LOCK_SECONDS):
@@ -373,6 +385,9 @@ def main(folder: Path) -> int:
         wrong = str(error) if isinstance(error, UserError) else "Another process is at work on it; restart the server."
         print(json.dumps({"wrong": wrong}), flush=True)
         return 2
+    except Exception as error:
+        print(json.dumps({"wrong": "This is a defect; the log describes it.", "defect": described(error)}), flush=True)
+        return 1
     return 0
 
 
@@ -389,6 +404,9 @@ def _run(folder: Path, told: dict[str, Any]) -> None:
     model = Path(told["model"][0]) if told["model"] else asking.demonstration()
     prompts = chosen(told["prompt_style"], Path(told["prompts"]) if told["prompts"] else None)
     adapter = Path(told["adapter"]) if told["adapter"] else None
+    for one in filter(None, (model, adapter)):
+        if not one.is_file() or sha256(one) != told["files"].get(one.name):
+            raise UserError("The model's file was replaced since the server was started; restart the server.")
     choices = Router.load(Path(told["router"])).choices if told["router"] else {}
     for task, choice in choices.items():
         asking.demand_same(model, functools.partial(file_identity, model, adapter), choice, task)
@@ -397,18 +415,19 @@ def _run(folder: Path, told: dict[str, Any]) -> None:
         model, told["context"], told["threads"], told["engine"], told["answer_seconds"], prompts, adapter,
         calibration=calibration,
     )  # fmt: skip
-    job = batch.Job(folder / facts.table, folder / facts.result, facts.tasks, facts.texts, facts.carried, facts.wide)
+    job = batch.Job(
+        folder / facts.table, folder / facts.result, facts.tasks, facts.texts, facts.carried, facts.wide,
+        told["characters"],
+    )  # fmt: skip
 
     def mark(question: batch.Question, reading: Reading) -> dict[str, Any]:
         return ledger.mark(question, reading, functools.partial(chain.digest, bytes.fromhex(told["key"])))
 
     def tell(rows: int, total: int, statuses: Mapping[str, int]) -> None:
-        if total > told["rows"]:
-            raise UserError(f"The table has {total:,} rows, but {told['rows']:,} are allowed; split it.")
         print(json.dumps({"rows": rows, "total": total, "statuses": dict(statuses)}), flush=True)
 
     if not job.out.exists():
-        batch.run(job, engine, any_model=told["any_model"], tell=tell, mark=mark)
+        batch.run(job, engine, any_model=told["any_model"], tell=tell, mark=mark, most=told["rows"])
 
 
 def _end(number: int, _frame: Any) -> None:

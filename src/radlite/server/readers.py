@@ -1,5 +1,6 @@
 """The models that a server asks: which there are, what is known of them, and which answers what."""
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -77,6 +78,17 @@ class Readers:
         return sum(model.restarts for model in self._models.values())
 
     @property
+    def broken(self) -> str:
+        """Why an engine could not be started again; empty if all could."""
+        return next((model.broken for model in self._models.values() if model.broken), "")
+
+    def revive(self) -> None:
+        """Start engines again that have ended, or hang, as far as that is possible. From any thread."""
+        for model in self._models.values():
+            with contextlib.suppress(UserError):
+                model.revive()
+
+    @property
     def settings_digest(self) -> str:
         """Digest of all that answers depend on, but for the model files."""
         router = dataclasses.asdict(self._router) if self._router else None
@@ -114,6 +126,7 @@ class Readers:
         """The answers to questions about one report, as they are ready, each with the number of its question."""
         shares = asking.shared_out(self._names, self._router, [(one.task, one.inputs) for one in questions])
         for path, share in shares.items():
+            _demand_whole(self._models[path])
             reader = asking.reader(
                 self._models[path], self._settings.answer_seconds, self.prompts, calibration=share.calibration
             )
@@ -124,6 +137,7 @@ class Readers:
     def chat(self, turns: Sequence[Turn], tokens: int, stop: Callable[[], bool]) -> Iterator[Completion | None]:
         """What the first model says in free chat, in at most so many tokens; None if its window is too small."""
         model = next(iter(self._models.values()))
+        _demand_whole(model)
         prompt = model.renderer.prompt(turns)
         room = model.context_tokens - len(prompt.ids)
         if room < 1:
@@ -151,6 +165,12 @@ class Readers:
             "engine": engine.kind(self._settings.engine),
             "card": _scores(over or path),
         }
+
+
+def _demand_whole(model: ChildModel) -> None:
+    """Raise `UserError` if the engine cannot be started, which `revive` tries again: each request would wait for it."""
+    if model.broken:
+        raise UserError(f"The engine of {model.name} cannot be started; the server's log says why.")
 
 
 def _checked(path: Path) -> str:

@@ -71,7 +71,6 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                limit_concurrency=settings.connections,
                 backlog=_BACKLOG,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=int(settings.stop_seconds) + 5,
@@ -107,7 +106,11 @@ def _demand_certificate(settings: Settings) -> None:
     import ssl
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(str(settings.tls_cert), str(settings.tls_key))
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            str(settings.tls_cert),
+            str(settings.tls_key),
+            password=lambda: b"",  # or it would be asked for at a terminal
+        )
     except (OSError, ssl.SSLError) as error:
         why = error.strerror or type(error).__name__
         raise UserError(f"Cannot use {settings.tls_cert} with {settings.tls_key}: {why}; give both in PEM.") from error

@@ -35,6 +35,8 @@ FREE: Final = "chat"
 """The name of the model in free chat."""
 _HEAD_EVERY = 3600.0
 """Seconds."""
+_LOOK_EVERY = 3.0
+"""Seconds between looks at whether the engines live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,10 @@ class Service:
         folder = settings.folder
         self.audit = Audit(folder / "audit", settings.audit_bytes)
         self.reviews = Reviews(folder / "reviews.jsonl", settings.keep_reviews)
-        self.jobs = Jobs(folder / "jobs", settings, log, self._note_job, self._ledger, self.audit.key)
+        self.jobs = Jobs(
+            folder / "jobs", settings, log, self._note_job, self._ledger, self.audit.key,
+            lambda: next(iter(self.readers.files.values()), {}),
+        )  # fmt: skip
         self._streams = 0
         self._over = threading.Event()
         self._watch()
@@ -98,7 +103,7 @@ class Service:
         watch = self.metrics.watch
         watch("radlite_waiting", "Reports that wait for the engine.", lambda: self.desk.waiting)
         watch("radlite_busy", "Whether the engine is at work.", lambda: self.desk.busy)
-        watch("radlite_ready", "Whether reports are answered.", lambda: self.desk.ready)
+        watch("radlite_ready", "Whether reports are answered.", lambda: self.ready)
         watch("radlite_streams", "Answers that are being streamed.", lambda: self._streams)
         watch("radlite_engine_restarts", "How often an engine was started again.", lambda: self.readers.restarts)
         for status in ("waiting", "running", "failed"):
@@ -111,11 +116,25 @@ class Service:
         self.audit.add("start", radlite=radlite.__version__, models=self.readers.digests, settings=self._digest)
         self.log.write("ready", models=self.readers.names)
         self.jobs.start()
+        threading.Thread(target=self._look_after, daemon=True).start()
 
     def start(self) -> None:
         """Begin to open the models."""
         self.desk.start()
         threading.Thread(target=self._tell_head, daemon=True).start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether reports are answered."""
+        return self.desk.ready and not self.readers.broken
+
+    def _look_after(self) -> None:
+        """Start engines again that have ended, so that none waits for it, and say what became of it."""
+        while not self._over.wait(_LOOK_EVERY):
+            before = self.readers.broken, self.readers.restarts
+            self.readers.revive()
+            if (self.readers.broken, self.readers.restarts) != before:
+                self.log.write("engine", restarts=self.readers.restarts, broken=self.readers.broken)
 
     def _tell_head(self) -> None:
         """Write the head of the audit log into the log of events now and then, which is kept elsewhere."""
@@ -130,12 +149,15 @@ class Service:
     def stopping(self) -> None:
         """Take no more work, and give what is in hand its last seconds."""
         self.desk.stop(self.settings.stop_seconds)
-        threading.Thread(target=self.jobs.stop, daemon=True).start()
+        threading.Thread(target=self._halt, daemon=True).start()
+
+    def _halt(self) -> None:
+        self._over.set()
+        self.jobs.stop()
 
     def close(self) -> None:
         """Finish what is in hand, and end everything."""
-        self._over.set()
-        self.jobs.stop()
+        self._halt()
         self.desk.close(self.settings.stop_seconds)
         try:
             self.audit.add("stop")
@@ -251,6 +273,8 @@ class Service:
                 caller.user,
             )
         except UserError as error:
+            if isinstance(error.__cause__, OSError):  # the disk's fault, not the caller's
+                raise
             raise Refused(422, "invalid", str(error)) from error
         self.audit.review(id, asked.answer_id, asked.task, asked.action, caller.user, asked.corrected or "")
         return id

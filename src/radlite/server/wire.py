@@ -44,6 +44,11 @@ def refusal(path: str, why: Refused) -> JSONResponse:
     return JSONResponse({"error": error}, why.status_code, {**headers, **(why.headers or {})})
 
 
+def defect(request: str) -> Refused:
+    """What is told where the fault is ours."""
+    return Refused(500, "internal", f"This is a defect of the server; its log describes it under {request}.")
+
+
 class Failure(BaseModel):
     """Why a request was not carried out."""
 

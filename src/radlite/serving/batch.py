@@ -13,7 +13,7 @@ from rich.console import Console
 
 import radlite
 from radlite.errors import UserError
-from radlite.files import exclusive, sha256
+from radlite.files import MAX_TEXT_BYTES, exclusive, sha256
 from radlite.manifest import text_hash
 from radlite.serving import engines, tables
 from radlite.serving.asking import fitting, possible, tuning
@@ -48,6 +48,8 @@ class Job:
     texts: dict[str, str]
     carried: tuple[str, ...]
     wide: bool
+    longest: int = MAX_TEXT_BYTES
+    """Characters of a text at most."""
 
     @property
     def journal(self) -> Path:
@@ -112,6 +114,7 @@ def run(
     log: Console | None = None,
     tell: Tell | None = None,
     mark: Mark | None = None,
+    most: int | None = None,
 ) -> Done:
     """Have the table answered by as many engines, each in a process of its own, or on the Ray cluster at `ray`.
 
@@ -120,8 +123,8 @@ def run(
     `log` is told of the progress, and `tell` at the beginning, about each second, and at the end. With `mark` the
     journal is left, for the caller to take from it what was marked, and then to remove it.
 
-    Raises `UserError` if the table or the model cannot be used, if `OUT` or another batch is in the way, or if the
-    result cannot be written.
+    Raises `UserError` if the table or the model cannot be used, if the table has more than `most` rows, if `OUT` or
+    another batch is in the way, or if the result cannot be written.
     """
     columns = _columns(job)
     tables.demand_writable(job.out)
@@ -129,7 +132,10 @@ def run(
     with exclusive(job.out):
         if not job.journal.exists():
             _demand_free(job.out)
-        total = sum(1 for _ in _rows(job))  # before the work: what is wrong with a table is told now
+        # Before the work: what is wrong with a table is told now. No more is counted than is allowed.
+        total = sum(1 for _ in itertools.islice(_rows(job), None if most is None else most + 1))
+        if most is not None and total > most:
+            raise UserError(f"{job.table} has more than {most:,} rows, which are allowed; split it.")
         depends = _depends(job, engine)
         with Journal(job.journal, depends) as journal:
             if journal.rows < total:
@@ -252,7 +258,9 @@ def _rows(job: Job) -> Iterator[Row]:
 def _questions(job: Job, row: Row) -> list[Question]:
     """The entries that a row is to have, at least one."""
     given = {name: "" if (cell := row.values.get(column)) is None else cell for name, column in job.texts.items()}
-    why = row.why or next((f"{job.texts[name]} holds {why}" for name in given if (why := _fault(given[name]))), "")
+    why = row.why or next(
+        (f"{job.texts[name]} holds {why}" for name in given if (why := _fault(given[name], job.longest))), ""
+    )
     status, tasks = "malformed" if why else "", job.tasks
     if not (tasks or why):
         tasks = fitting(given)
@@ -271,9 +279,11 @@ def _questions(job: Job, row: Row) -> list[Question]:
     return questions
 
 
-def _fault(text: Any) -> str:
+def _fault(text: Any, longest: int) -> str:
     """Why a cell is no text that can be asked about; empty if it is one."""
-    return "no text" if not isinstance(text, str) else "binary content" if "\0" in text else ""
+    if not isinstance(text, str):
+        return "no text"
+    return "binary content" if "\0" in text else f"more than {longest:,} characters" if len(text) > longest else ""
 
 
 def _records(job: Job, journal: Journal) -> Iterator[dict[str, Any]]:
