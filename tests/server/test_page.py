@@ -445,6 +445,7 @@ def test_no_tab_is_wider_than_its_window(opened: Open) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
 
+@pytest.mark.slow
 def test_cards_stand_below_each_other_without_holes_and_stay_in_their_columns(opened: Open) -> None:
     page = opened(reduced_motion="reduce")
     read(page, CHEST, (*TASKS.keys() - {"radiology_nli", "radiology_qa"},))
@@ -490,6 +491,7 @@ def test_read_and_the_standing_line_stay_in_sight(opened: Open, width: int, heig
     assert "Not a medical device" in page.locator(".standing strong").inner_text()
 
 
+@pytest.mark.slow
 def test_colours_follow_the_system_and_the_switch(opened: Open) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     light, dark = opened(color_scheme="light"), opened(color_scheme="dark")
@@ -652,6 +654,7 @@ def test_what_lacks_is_told_and_gets_the_focus(opened: Open) -> None:
     assert page.evaluate(f"{focused}.id") == "question"
 
 
+@pytest.mark.slow
 def test_a_report_that_is_refused_can_be_changed_at_once(opened: Open) -> None:
     page = opened()
     page.evaluate(
@@ -716,6 +719,7 @@ def test_back_goes_to_the_tab_before_and_a_reload_stays(opened: Open) -> None:
     assert page.locator("#reading").is_visible()
 
 
+@pytest.mark.slow
 def test_signs_that_turn_the_writing_have_no_effect_on_the_report_with_marks(opened: Open) -> None:
     page = opened()
     text = CHEST.replace("No effusion", "\u202eNo effusion")

@@ -307,7 +307,7 @@ async function read(report = current) {
     if (typed) $("marked").focus();
     // In one column the answers come below what is in sight, and a long form may have been scrolled.
     const { top } = $("answers-title").getBoundingClientRect();
-    if (top < 0 || top > window.innerHeight * 0.8) $("answers-title").scrollIntoView();
+    if (top < 0 || top > window.innerHeight * 0.5) $("answers-title").scrollIntoView();
   }
   try {
     const sent = {
