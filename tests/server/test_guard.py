@@ -395,6 +395,15 @@ def test_a_body_that_does_not_come_is_not_waited_for(server: Server) -> None:
     assert answer.startswith(b"HTTP/1.1 408") and b'"slow"' in answer
 
 
+def test_a_body_whose_length_is_told_in_two_ways_is_not_read(server: Server) -> None:
+    with connect(server) as own:
+        own.sendall(
+            HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\n\r\n"
+        )
+        answer = heard(own)
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n") and answer.count(b"HTTP/1.1") == 1
+
+
 def test_a_body_that_drips_is_not_waited_for_either(server: Server) -> None:
     with connect(server) as own:
         own.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")

@@ -225,6 +225,9 @@ class _Exchange:
         """Refuse a body that is too large by its own word, or of another kind than is taken here."""
         method, kind = self._scope["method"], self._headers.get("content-type", "").partition(";")[0].strip().lower()
         length = self._headers.get("content-length", "")
+        if length and "transfer-encoding" in self._headers:  # a proxy may believe the other one
+            self._close = True
+            raise Refused(400, "malformed", "The head tells the length of the body in two ways; see /v1/docs.")
         if length.isdigit() and int(length) > self._most:
             raise self._too_large()
         has_body = length not in ("", "0") or "transfer-encoding" in self._headers
@@ -369,7 +372,7 @@ def protocol(settings: Settings) -> type[asyncio.Protocol]:
             """What is no HTTP gets an error in the one form too, and is hung up on."""
             answer = refusal("", _last(Refused(400, "malformed", "This is no HTTP request; see /v1/docs.")))
             for event in (
-                h11.Response(status_code=answer.status_code, headers=answer.raw_headers),
+                h11.Response(status_code=400, headers=answer.raw_headers, reason=b"Bad Request"),
                 h11.Data(data=bytes(answer.body)),
                 h11.EndOfMessage(),
             ):

@@ -52,7 +52,7 @@ class Settings(BaseModel):
         "Address and access", "File of API keys, a line each: name:KEY, KEY of 32 or more characters."
     )
     tls_cert: Path | None = _said("Address and access", "Certificate chain in PEM; the server then speaks HTTPS only.")
-    tls_key: Path | None = _said("Address and access", "Private key of the certificate in PEM.")
+    tls_key: Path | None = _said("Address and access", "Private key of the certificate in PEM, without a password.")
     hosts: tuple[str, ...] = _said(
         "Address and access",
         "Names besides localhost, IP addresses and this machine's by which the server is called.",
