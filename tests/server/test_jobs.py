@@ -404,20 +404,21 @@ def test_a_job_whose_answers_cannot_be_noted_gives_none(tmp_path: Path) -> None:
 
 
 def test_jobs_that_ended_long_ago_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "jobs"
     ids = [number * 32 for number in "012"]  # one of long ago, one of today, and one that was never whole
     for id in ids:
-        (tmp_path / id).mkdir()
+        (folder / id).mkdir(parents=True)
     for id in ids[:2]:
         facts = Facts(id, "a.csv", "", ("m_staging",), {}, (), False, "table.csv", "result.csv", status="done")
-        (tmp_path / id / "job.json").write_text(json.dumps(asdict(facts)))
+        (folder / id / "job.json").write_text(json.dumps(asdict(facts)))
     long_ago = time.time() - 100 * 3600
-    os.utime(tmp_path / ids[0] / "job.json", (long_ago, long_ago))
+    os.utime(folder / ids[0] / "job.json", (long_ago, long_ago))
     with Audit(tmp_path / "audit") as audit:
         none = Ledger(audit, "", "", tmp_path / "none", "")
-        jobs = Jobs(tmp_path, Settings(), Log(io.StringIO()), lambda **_: None, lambda *_: none, audit.key)
+        jobs = Jobs(folder, Settings(), Log(io.StringIO()), lambda **_: None, lambda *_: none, audit.key)
     jobs.start()
-    while (tmp_path / ids[0]).exists():
+    while (folder / ids[0]).exists():
         time.sleep(0.01)
     jobs.stop()
     assert [one.id for one in jobs.all("")] == ids[1:2]
-    assert [one.name for one in tmp_path.iterdir()] == ids[1:2]
+    assert [one.name for one in folder.iterdir()] == ids[1:2]
