@@ -121,7 +121,14 @@ def test_a_killed_worker_is_told_and_its_work_is_made_good(tmp_path: Path) -> No
     assert whole(out) == whole(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_build_that_is_ended_leaves_no_process_and_nothing_half_written(number: int, tmp_path: Path) -> None:
     out, room = tmp_path / "c", tmp_path / ".c.building"
     run = [sys.executable, "-c", "from radlite.cli import main; main()"]
@@ -160,7 +167,7 @@ def test_a_second_ctrl_c_does_not_cut_off_what_the_first_puts_in_order(tmp_path:
     assert psutil.wait_procs(started, timeout=60)[1] == [] and not out.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_check_that_is_ended_leaves_no_text_behind(number: int, tmp_path: Path) -> None:
     room = tmp_path / "room"
     room.mkdir()

@@ -110,7 +110,9 @@ def test_a_run_of_two_engines_that_is_killed_ends_as_one_that_was_left_alone(dat
     assert answers(cut) == 2 * ITEMS
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_who_interrupts_keeps_what_is_written_and_no_process_stays(
     number: int, code: int, data: Path, tmp_path: Path
 ) -> None:

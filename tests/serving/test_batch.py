@@ -389,7 +389,9 @@ def test_a_table_that_changes_while_it_is_read_gives_no_result(tmp_path: Path, m
     assert not asked.out.exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_who_interrupts_is_told_what_is_kept_and_no_process_stays(number: int, code: int, tmp_path: Path) -> None:
     table, out = write(tmp_path / "in.csv", reports(300)), tmp_path / "out.csv"
     process = subprocess.Popen(batch(table, out, "--workers", 2), stderr=subprocess.PIPE)
