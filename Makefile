@@ -29,7 +29,7 @@ ray: $(READY) ## What batches on a Ray cluster need
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 
 test: $(READY) ## The default tests, in as many processes as there are cores, four at most
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY) ## The tests that take minutes
 	$(VENV)/bin/python -m pytest -m slow

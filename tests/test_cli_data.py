@@ -216,6 +216,7 @@ def test_a_hub_that_is_not_there_is_told_in_one_sentence(tmp_path: Path, monkeyp
     complains(radlite("data", "pull", "radnlp2024", tmp_path / "got"), "HF_ENDPOINT", "radlite data how radnlp2024")
 
 
+@pytest.mark.slow
 def test_the_sample_source_builds_and_shows_every_task(tmp_path: Path, base: Path) -> None:
     done = radlite("data", "build", "--source", "sample", "--out", tmp_path / "corpus")
     assert done.returncode == 0, done.stderr

@@ -161,7 +161,7 @@ os._exit(0)
 """
 
 
-@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("earlier", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_kill_at_any_moment_leaves_a_whole_corpus_or_none(tmp_path: Path, earlier: bool) -> None:
     outcomes = set()
     for moment in range(8, 60):

@@ -56,6 +56,7 @@ def test_a_killed_build_goes_on_with_its_pieces_and_gives_the_same_files(tmp_pat
     assert kept and not room.exists()
 
 
+@pytest.mark.slow
 def test_pieces_of_a_killed_build_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import radlite.data.spool as spool
 
@@ -106,6 +107,7 @@ def test_the_number_of_processes_does_not_change_a_byte(tmp_path: Path) -> None:
     assert {**first, "created": ""} == {**second, "created": ""}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told_and_its_work_is_made_good(tmp_path: Path) -> None:
     out, room = tmp_path / "c", tmp_path / ".c.building"
     script = tmp_path / "build.py"
@@ -150,6 +152,7 @@ def test_a_build_that_is_ended_leaves_no_process_and_nothing_half_written(number
     assert not out.exists() and list(tmp_path.glob("*.part")) == []
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_cut_off_what_the_first_puts_in_order(tmp_path: Path) -> None:
     out, room = tmp_path / "c", tmp_path / ".c.building"
     run = [sys.executable, "-c", "from radlite.cli import main; main()"]

@@ -357,7 +357,7 @@ def chromium(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([browser(), *own, *arguments], capture_output=True, text=True, timeout=120, check=True)
 
 
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, pytest.param(1200, marks=pytest.mark.slow)])
 def test_in_a_browser_the_page_fits_its_window_and_asks_for_nothing_else(
     width: int, found: list[Row], tmp_path: Path, served: tuple[str, list[str]]
 ) -> None:

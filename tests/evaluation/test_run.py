@@ -74,6 +74,7 @@ def test_the_files_hold_the_answers_but_no_report(tmp_path: Path) -> None:
     assert json.loads(text.splitlines()[1])["id"] == "test-0"
 
 
+@pytest.mark.slow
 def test_cut_at_any_byte_the_file_is_completed_to_the_same_bytes(tmp_path: Path) -> None:
     questions = items()[1:4]
     path = tmp_path / "m_staging.jsonl"

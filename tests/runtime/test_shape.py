@@ -83,6 +83,7 @@ def test_weights_depend_on_the_seed_alone(cut: Path, tmp_path: Path) -> None:
     assert tail(same) == tail(cut) != tail(other)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_choice_gives_tokenizer_and_template(shared: Path, tmp_path: Path) -> None:
     real = shared / "qwen" / "ggml-vocab-qwen2.gguf"
     found = gguf.read(shape.write("qwen2.5-0.5b", tmp_path / "m.gguf", layers=1, vocabulary=real)).renderer()

@@ -139,6 +139,7 @@ def test_a_table_that_cannot_be_read_fails_in_one_sentence_without_paths(
     server.client.delete(f"/v1/batch/{id}")
 
 
+@pytest.mark.slow
 def test_a_workbook_that_would_fill_the_memory_is_refused(server: Server) -> None:
     pytest.importorskip("openpyxl")
     bomb = io.BytesIO()
@@ -294,6 +295,7 @@ def test_a_job_whose_process_is_killed_has_failed_and_says_so(server: Server) ->
     server.client.delete(f"/v1/batch/{id}")
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_whenever_the_server_was_ended(tmp_path: Path) -> None:
     def end(server: Server, number: int) -> None:
         children = psutil.Process(server.process.pid).children(recursive=True)
@@ -358,6 +360,7 @@ def test_an_answer_of_a_table_is_found_in_the_audit_log_by_its_report(server: Se
     server.client.delete(f"/v1/batch/{id}")
 
 
+@pytest.mark.slow
 def test_what_a_job_had_answered_is_in_the_audit_log_also_where_it_is_removed(tmp_path: Path) -> None:
     with Server(tmp_path) as first:
         id = post(first, table(60), tasks="m_staging,abnormality_detection").json()["id"]

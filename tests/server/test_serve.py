@@ -166,6 +166,7 @@ def test_a_router_that_was_learned_from_another_file_is_not_used(tmp_path: Path)
     assert "another file" in wrong(tmp_path, router=str(tmp_path / "router.json"))
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_be_started_again_is_told_until_it_can(tmp_path: Path) -> None:
     model = tmp_path / "model.gguf"
     shutil.copy(demonstration(), model)

@@ -278,6 +278,7 @@ def test_what_a_workbook_cannot_hold_is_told_and_the_answers_are_kept(tmp_path: 
     assert len(read(tmp_path / "out.csv")) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_left_alone(tmp_path: Path) -> None:
     table, count = write(tmp_path / "in.csv", reports(270)), 0
     subprocess.run(batch(table, tmp_path / "alone.csv"), check=True, capture_output=True)

@@ -146,6 +146,7 @@ def test_the_picture_shows_each_task_with_prefill_and_decode(found: Bench, tmp_p
     assert (tmp_path / "p.PNG").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_shape_is_measured_like_a_model_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(machine, "_SECONDS", 0.0)

@@ -29,7 +29,7 @@ def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Reader(hf.open_model(folder, batch_size=32))
 
 
-@pytest.mark.parametrize("reports", [24, pytest.param(REPORTS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("reports", [12, pytest.param(REPORTS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", GRAMMARS)
 def test_a_model_with_random_weights_gives_readable_answers_only(reader: Reader, task: str, reports: int) -> None:
     questions = [(task, example.inputs) for example in sample.examples(task, "test", reports)]
