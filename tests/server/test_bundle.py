@@ -481,9 +481,11 @@ def hanging(installed: Path, wheels: Path, model: Path, tmp_path: Path) -> Itera
     """An installation of another version that waits for its model, in a group of its own."""
     made = bundle.make(tmp_path / "slow.tar", [named(model, "slow.gguf", tmp_path)], wheels=wheels)
     command = ["sh", str(unpacked(made, tmp_path / "slow") / "install.sh"), "--prefix", str(installed)]
+    # A shell cannot trap what was ignored when it began, as Ctrl-C is in what runs in the background, tests too.
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=environment(tmp_path / "home"), start_new_session=True
-    )
+        command, stdout=subprocess.PIPE, env=environment(tmp_path / "home"), start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stdout and b"Asking the model" in process.stdout.readline()
     yield process
     if process.poll() is None:
