@@ -6,7 +6,6 @@ import html.parser
 import http.server
 import json
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from radlite.evaluation.run import Run
 from radlite.rads.severity import SEVERITIES
 from radlite.routing.router import Choice, Router
 from radlite.tasks import TASKS, Example, named
+from tests.chromium import chromium
 from tests.evaluation.items import item, said
 
 SECRET = "Mrs Example <script>alert(1)</script> has cysts."
@@ -344,17 +344,12 @@ def served(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
-def browser() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    return found or pytest.skip("needs Chromium: apt-get install chromium")
-
-
-def chromium(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def browse(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     own = (
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
         "--disable-component-update", "--no-first-run", "--enable-logging=stderr", f"--user-data-dir={folder}",
     )  # fmt: skip
-    return subprocess.run([browser(), *own, *arguments], capture_output=True, text=True, timeout=120, check=True)
+    return subprocess.run([chromium(), *own, *arguments], capture_output=True, text=True, timeout=120, check=True)
 
 
 @pytest.mark.parametrize("width", [360, pytest.param(1200, marks=pytest.mark.slow)])
@@ -368,7 +363,7 @@ def test_in_a_browser_the_page_fits_its_window_and_asks_for_nothing_else(
         [*RUNS, *long], {"Command": "radlite evaluate " + "x" * 300}, router=ROUTER, withheld=[WITHHELD], others=OTHERS,
     )  # fmt: skip
     (tmp_path / "window.html").write_text(WINDOW % width)
-    ran = chromium("--dump-dom", "--virtual-time-budget=10000", f"{address}/window.html", folder=tmp_path / "profile")
+    ran = browse("--dump-dom", "--virtual-time-budget=10000", f"{address}/window.html", folder=tmp_path / "profile")
     seen = json.loads(html.unescape(re.sub(r"<[^>]*>", "", ran.stdout[ran.stdout.index("<body") :])))
     assert seen["sideways"] == 0 and not seen["wide"] and not seen["hidden"]
     assert len(seen["pictures"]) > 8 and all(width > 300 and height > 90 for width, height in seen["pictures"])
@@ -385,7 +380,7 @@ def test_what_is_closed_is_not_printed_and_nothing_is_cut_off(found: list[Row], 
     for name in ("closed", "open"):
         if name == "open":
             place.write_text(place.read_text("utf-8").replace("<details>", "<details open>"), "utf-8")
-        chromium(f"--print-to-pdf={tmp_path / name}.pdf", place.as_uri(), folder=tmp_path / "profile")
+        browse(f"--print-to-pdf={tmp_path / name}.pdf", place.as_uri(), folder=tmp_path / "profile")
     closed, opened = (
         " ".join("".join(sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / f"{name}.pdf").pages).split())
         for name in ("closed", "open")

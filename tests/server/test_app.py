@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -28,6 +27,7 @@ from radlite.server.service import Service
 from radlite.server.settings import Settings
 from radlite.server.verdict import verify
 from radlite.tasks import TASKS, named
+from tests.chromium import chromium
 from tests.server.process import REPORT, Server, events
 
 LIVER = (
@@ -262,14 +262,11 @@ def test_the_document_and_its_viewer_come_from_here(server: Server) -> None:
 
 
 def test_the_viewer_runs_within_its_own_policy(server: Server) -> None:
-    chromium = shutil.which("chromium")
-    if not chromium:
-        pytest.skip("Chromium is not installed")
     from playwright.sync_api import sync_playwright
 
     with (
         sync_playwright() as browsers,
-        browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as one,
+        browsers.chromium.launch(executable_path=chromium(), args=["--no-sandbox"]) as one,
     ):
         page = one.new_page()
         told: list[str] = []

@@ -337,7 +337,7 @@ def test_no_head_of_a_request_breaks_the_guard(headers: list[tuple[bytes, bytes]
 
 def test_what_libraries_say_is_not_repeated() -> None:
     out = StringIO()
-    logger = logging.getLogger("some.library")
+    logger = logging.getLogger("a.dependency")
     handler = Handler(Log(out))
     logger.addHandler(handler)
     try:
@@ -350,7 +350,7 @@ def test_what_libraries_say_is_not_repeated() -> None:
         logger.removeHandler(handler)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert "canary" not in out.getvalue()
-    assert [line["logger"] for line in lines] == ["some.library"] * 2
+    assert [line["logger"] for line in lines] == ["a.dependency"] * 2
     assert lines[0]["place"].startswith("test_guard.py:") and lines[1]["types"] == ["ValueError"]
 
 

@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from radlite.runtime import gguf
 from radlite.serving.asking import demonstration
 from radlite.tasks import TASKS
 from radlite.tasks.abnormality import CLASSES, STATES
+from tests.chromium import chromium
 from tests.server.process import Server
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -54,9 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        pytest.skip("needs Chromium: apt-get install chromium")
+    found = chromium()
     with sync_api.sync_playwright() as driver:
         running = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield running
