@@ -170,7 +170,7 @@ class _Demo:
             max_tokens=1024,
             rows_per_step=1,
             tasks=_WEIGHTS,
-            length_balance=0.75,
+            loss_norm="sqrt",
             evaluate_every=every,
             save_every=every,
         )

@@ -125,13 +125,22 @@ def test_the_loss_is_the_cross_entropy_of_the_targets(base: Path) -> None:
     assert batches.loss(model, collate([tuple(samples)])).item() == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_length_balance_gives_each_answer_the_same_share_and_keeps_the_scale() -> None:
-    samples = {("n_staging", str(size)): sample(size, size // 2, size) for size in (10, 20, 60)}
-    for strength in (0.0, 0.5, 1.0):
-        balanced = balance(samples, strength)
-        shares = [one.targets * one.weight for one in balanced.values()]
-        assert sum(shares) == pytest.approx(sum(one.targets for one in samples.values()))
-        if strength == 1:
-            assert shares == pytest.approx([shares[0]] * 3)
-    batch = collate([tuple(balance(samples, 1).values())])
+def test_loss_norm_evens_out_what_it_names_and_keeps_the_scale() -> None:
+    def one(task: str, targets: int) -> Sample:
+        return Sample(f"{task}-{targets}", task, np.arange(80, dtype=np.int32), targets)
+
+    rows = [(one("n_staging", 3), one("n_staging", 5)), (one("abnormality_detection", 60),), (one("n_staging", 3),)]
+    shares = {}
+    for norm in ("token", "sample", "sqrt", "task"):
+        found = [sample for row in balance(rows, norm) for sample in row]
+        assert [len(row) for row in balance(rows, norm)] == [2, 1, 1]
+        shares[norm] = [sample.targets * sample.weight for sample in found]
+        assert sum(shares[norm]) == pytest.approx(3 + 5 + 60 + 3)
+    assert shares["token"] == pytest.approx([3, 5, 60, 3])
+    assert shares["sample"] == pytest.approx([71 / 4] * 4)
+    assert shares["sqrt"] == pytest.approx(
+        [71 * root / sum(x**0.5 for x in (3, 5, 60, 3)) for root in (3**0.5, 5**0.5, 60**0.5, 3**0.5)]
+    )
+    assert shares["task"] == pytest.approx([71 / 2 * 3 / 11, 71 / 2 * 5 / 11, 71 / 2, 71 / 2 * 3 / 11])
+    batch = collate(balance(rows, "task"))
     assert batch["weights"].shape == batch["labels"].shape

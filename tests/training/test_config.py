@@ -54,6 +54,11 @@ def test_a_misspelt_setting_is_an_error_that_suggests_the_nearest(tmp_path: Path
     assert refusal(tmp_path, NEEDED, "epoch=2") == "unknown setting 'epoch' in the command line; did you mean 'epochs'?"
 
 
+def test_a_setting_that_was_renamed_is_an_error_that_names_the_new_one(tmp_path: Path) -> None:
+    message = refusal(tmp_path, NEEDED + "length_balance: 0.5\n")
+    assert message.endswith("did you mean 'loss_norm'?")
+
+
 def test_the_command_line_goes_over_the_recipe(tmp_path: Path) -> None:
     config = load(write(tmp_path, NEEDED + "learning_rate: 1e-4\n"), ["learning_rate=3e-4", "tasks={n_staging: 2}"])
     assert config.learning_rate == 3e-4

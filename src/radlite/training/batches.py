@@ -1,6 +1,9 @@
 """Examples to batches: encoded by the one renderer, packed into rows, laid out for the device."""
 
+import itertools
+import math
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +19,9 @@ from radlite.tasks import Example, named
 
 IGNORED = -100
 """Label of a position that nothing is learned from."""
+
+_STRENGTH = {"token": 0.0, "sqrt": 0.5, "sample": 1.0}
+"""A target's weight is the number of its sample's targets to the power of minus this."""
 
 _OPEN_ROWS = 16
 
@@ -72,14 +78,25 @@ def encode(
     return samples, excluded
 
 
-def balance(samples: Mapping[tuple[str, str], Sample], strength: float) -> dict[tuple[str, str], Sample]:
-    """The samples with targets weighted by (number of targets) ^ -strength, such that the mean weight is 1.
+def balance(rows: Iterable[Row], norm: str) -> list[Row]:
+    """The packed rows with targets weighted such that over all of them what `norm` names has the same sum of weights.
 
-    0: each token of an answer counts alike, so that long answers rule; 1: each answer does.
+    `token`: each target; `sample`: each sample; `sqrt`: halfway, a sample by the root of its targets; `task`: each
+    task, and within it each target. The mean weight of a target is 1.
     """
-    total = sum(sample.targets for sample in samples.values())
-    mean = sum(sample.targets ** (1 - strength) for sample in samples.values()) / max(1, total)
-    return {key: replace(sample, weight=sample.targets**-strength / mean) for key, sample in samples.items()}
+    rows = list(rows)
+    of_task: Counter[str] = Counter()
+    for sample in itertools.chain(*rows):
+        of_task[sample.task] += sample.targets
+
+    def plain(sample: Sample) -> float:
+        if norm == "task":
+            return 1 / of_task[sample.task]
+        return float(sample.targets ** -_STRENGTH[norm])
+
+    shares = math.fsum(sample.targets * plain(sample) for sample in itertools.chain(*rows))
+    scale = of_task.total() / shares if shares else 1.0
+    return [tuple(replace(sample, weight=scale * plain(sample)) for sample in row) for row in rows]
 
 
 def pack(samples: Sequence[Sample], tokens: int, seed: int = 0) -> list[Row]:

@@ -30,6 +30,9 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 _COMMAND_LINE = "the command line"
 
+_RENAMED = {"length_balance": "loss_norm"}
+"""Settings of earlier recipes, and what has taken their place."""
+
 
 class TrainConfig(pydantic.BaseModel):
     """A training recipe. Paths are relative to the working directory."""
@@ -81,11 +84,10 @@ class TrainConfig(pydantic.BaseModel):
     pack_tokens: int = Field(2048, ge=8, description="Tokens of a packed row: whole rows side by side, at most this.")
     rows_per_step: int = Field(4, ge=1, description="Packed rows that pass the model at once, on each device.")
     gradient_accumulation: int = Field(1, ge=1, description="Passes whose gradients are added up for one step.")
-    length_balance: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="0: each token of an answer counts alike, so that long answers rule; 1: each answer does.",
+    loss_norm: Literal["token", "sample", "sqrt", "task"] = Field(
+        "token",
+        description="What counts alike in the loss: token: each token of an answer, so that long answers rule; sample: "
+        "each answer; sqrt: halfway, by the root of its length; task: each task, whatever its rows and their length.",
     )
     evaluate_every: int = Field(200, ge=1, description="Steps between two measurements of the validation loss.")
     save_every: int = Field(200, ge=1, description="Steps between two checkpoints; the last two are kept.")
@@ -197,7 +199,7 @@ def _sentence(problem: Any, sources: dict[str, str], path: Path) -> str:
     key = str(problem["loc"][0])
     where = sources.get(key, str(path))
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, TrainConfig.model_fields, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(_RENAMED.get(key, key), TrainConfig.model_fields, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(TrainConfig.model_fields)}."
         return f"unknown setting {key!r} in {where}; {hint}"
     if problem["type"] == "missing":

@@ -269,7 +269,7 @@ def _data(
             held, _ = batches.encode(_some(config, task, "validation", VALIDATION_ITEMS), renderer, longest)
             if held:
                 validation[task] = batches.pack(list(held.values()), config.pack_tokens)
-    rows = _plan(config, by_task, weights, batches.balance(samples, config.length_balance))
+    rows = batches.balance(_plan(config, by_task, weights, samples), config.loss_norm)
     used = (row for of_task in by_task.values() for row in of_task)
     return rows, validation, excluded, _sources(used, corpus.describe(config.corpus).get("sources", {}))
 
