@@ -12,7 +12,6 @@ from radlite import manifest
 from radlite.chat import Renderer
 
 REFUSED: Final[list[dict[str, Any]]] = [
-    {"use_dora": True},
     {"bias": "lora_only"},
     {"lora_bias": True},
     {"rank_pattern": {"q_proj": 2}},

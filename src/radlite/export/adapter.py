@@ -66,7 +66,11 @@ def alpha(found: Change) -> float:
 
 
 def tensors(found: Change) -> dict[str, Tensor]:
-    """The adapter's tensors by their names in the GGUF, in the order of the base's."""
+    """The adapter's tensors by their names in the GGUF, in the order of the base's; `UserError` for DoRA."""
+    if found.lengths:
+        raise UserError(
+            "A DoRA adapter cannot stand alone in a GGUF, which has no place for lengths; merge it instead."
+        )
     names = {source: name for source, (name, _) in layout.tensors(gguf.settings(found.base)).items()}
     if unknown := found.pairs.keys() - names.keys():
         raise UserError(f"The adapter changes {min(unknown)}, which a GGUF of {found.base} does not have.")

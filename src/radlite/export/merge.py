@@ -1,11 +1,14 @@
-"""An adapter added into the weights it was trained on: W + scale * B A (Hu et al., 2021)."""
+"""An adapter added into the weights it was trained on: W + scale * B A (Hu et al., 2021); with DoRA each row of that is
+brought to the length that was learned (Liu et al., 2024)."""
 
 import math
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from radlite import manifest
 from radlite.chat import demand_base
@@ -19,12 +22,12 @@ from radlite.files import atomic_folder, read_json
 _PLAIN = {
     "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "layers_pattern",
     "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version",
-    "qalora_group_size", "r", "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
+    "qalora_group_size", "r", "revision", "runtime_config", "target_modules", "task_type", "use_dora", "use_rslora",
 }  # fmt: skip
 _UNCHANGED_BASE = (True, "gaussian", "orthogonal", "eva")
 """Initialisations of PEFT that leave the base as it is; PiSSA and its like train on a changed one."""
 
-_PARTNER = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_PARTNER = re.compile(r"base_model\.model\.(.+)\.(?:lora_([AB])\.weight|lora_magnitude_vector(?:\.weight)?)")
 _COPIED = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "model.safetensors.index.json",
@@ -34,7 +37,7 @@ _COPIED = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an adapter adds to its base: `scale * B A` to each matrix that it names."""
+    """What an adapter does to its base: it adds `scale * B A` to each matrix that it names, then sets `lengths`."""
 
     facts: dict[str, Any]
     """The adapter's manifest."""
@@ -45,6 +48,8 @@ class Change:
     rank: int
     pairs: dict[str, tuple[Tensor, Tensor]]
     """A (rank, columns) and B (rows, rank) by the name of the base's matrix."""
+    lengths: dict[str, Tensor] = field(default_factory=dict)
+    """With DoRA the Euclidean length (rows) that each row of the sum is brought to, by the same names."""
 
     @property
     def made(self) -> dict[str, Any]:
@@ -60,15 +65,19 @@ class Change:
 def change(adapter: Path, base: Path | None = None) -> Change:
     """The change that the adapter folder makes. `base` is where the manifest says unless given.
 
-    Raises `UserError` for another base or template than those trained on, and for an adapter that the sum cannot
-    express (DoRA, trained biases or embeddings, ranks that differ).
+    Raises `UserError` for another base or template than those trained on, and for an adapter that this cannot
+    express (trained biases or embeddings, ranks that differ).
     """
     facts = manifest.read(adapter, "adapter", manifest.ADAPTER)
     base = base or _base(facts["base"])
     sources = weights.read(base)
     demand_base(facts, adapter, base)
     scale, rank = _scale(adapter)
-    return Change(facts, base, sources, scale, rank, _pairs(adapter, sources, rank))
+    parts = _parts(adapter, sources, rank)
+    pairs = {name: (part["A"], part["B"]) for name, part in parts.items()}
+    return Change(
+        facts, base, sources, scale, rank, pairs, {name: p["length"] for name, p in parts.items() if "length" in p}
+    )
 
 
 def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
@@ -85,7 +94,7 @@ def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
                 file.write(weights.header(path))
                 for tensor in found.sources.values():
                     if tensor.path == path:
-                        _write(file, tensor, found.pairs.get(tensor.name), found.scale)
+                        _write(file, tensor, found)
         for name in _COPIED:
             if (found.base / name).is_file():
                 shutil.copyfile(found.base / name, part / name)
@@ -129,28 +138,36 @@ def _scale(adapter: Path) -> tuple[float, int]:
     return float(alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)), int(rank)
 
 
-def _pairs(adapter: Path, sources: dict[str, Tensor], rank: int) -> dict[str, tuple[Tensor, Tensor]]:
-    found: dict[str, dict[str, Tensor]] = {}
+def _parts(adapter: Path, sources: dict[str, Tensor], rank: int) -> dict[str, dict[str, Tensor]]:
+    """`A`, `B` and, with DoRA, `length` by the name of the base's matrix."""
+    dora = bool(read_json(adapter / "adapter_config.json", "adapter settings").get("use_dora"))
+    parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in weights.read(adapter).items():
         match = _PARTNER.fullmatch(name)
         if not match or f"{match[1]}.weight" not in sources or len(sources[f"{match[1]}.weight"].shape) != 2:
             raise UserError(f"{adapter} changes {name}, which the base does not have as a matrix of its own.")
-        found.setdefault(f"{match[1]}.weight", {})[match[2]] = tensor
-    pairs = {}
-    for name, pair in found.items():
+        parts.setdefault(f"{match[1]}.weight", {})[match[2] or "length"] = tensor
+    for name, part in parts.items():
         rows, columns = sources[name].rows, sources[name].shape[-1]
-        if {key: tensor.shape for key, tensor in pair.items()} != {"A": (rank, columns), "B": (rows, rank)}:
+        wanted = {"A": (rank, columns), "B": (rows, rank), **({"length": (rows,)} if dora else {})}
+        if {key: tensor.shape for key, tensor in part.items()} != wanted:
             raise UserError(f"{adapter} does not fit {name} of the base; give the base it was trained on.")
-        pairs[name] = pair["A"], pair["B"]
-    return pairs
+    return parts
 
 
-def _write(file: BinaryIO, tensor: Tensor, change: tuple[Tensor, Tensor] | None, scale: float) -> None:
-    right: Array | None = change[0].read() if change else None
+def _write(file: BinaryIO, tensor: Tensor, change: Change) -> None:
+    pair = change.pairs.get(tensor.name)
+    right: Array | None = pair[0].read() if pair else None
+    lengths = change.lengths[tensor.name].read()[0] if tensor.name in change.lengths else None
     for begin, end in tensor.blocks():
         values = tensor.read(begin, end)
-        if change and right is not None:
-            values = values + scale * (change[1].read(begin, end) @ right)
+        if pair and right is not None:
+            values = values + change.scale * (pair[1].read(begin, end) @ right)
+        if lengths is not None:
+            found = np.linalg.norm(values, axis=1)
+            # A row of zeros has no direction and stays as it is.
+            factors = np.divide(lengths[begin:end], found, out=np.zeros_like(found), where=found > 0)
+            values = values * factors[:, None]
         file.write(weights.stored(values, tensor.type))
 
 

@@ -69,9 +69,15 @@ class TrainConfig(pydantic.BaseModel):
     rank: int = Field(64, ge=1, description="Rank of the low-rank update of each matrix.")
     alpha: float = Field(128, gt=0, description="The update is scaled by alpha / rank (rsLoRA: alpha / sqrt(rank)).")
     rslora: bool = Field(False, description="Scale by alpha / sqrt(rank), so that a change of rank keeps the rate.")
+    dora: bool = Field(
+        False, description="DoRA: learn the length of each matrix row apart from its direction; slower steps."
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of the update's inputs that is dropped in training.")
     targets: tuple[str, ...] = Field(PROJECTIONS, min_length=1, description="Names of the matrices that are tuned.")
     learning_rate: float = Field(2e-4, gt=0, description="Peak rate of AdamW, reached after the warm-up.")
+    lora_plus_ratio: float = Field(
+        1.0, ge=1, description="LoRA+: the rate of the matrices B, which start at zero, is this times the peak rate."
+    )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="How the rate falls after the warm-up; cosine and linear end at 0."
     )
@@ -111,7 +117,7 @@ class TrainConfig(pydantic.BaseModel):
     @classmethod
     def _no_truth_values(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         # YAML reads `yes` and `on` as true, which pydantic would take for the number 1.
-        if isinstance(value, bool) and info.field_name not in ("rslora", "compile"):
+        if isinstance(value, bool) and info.field_name not in ("rslora", "dora", "compile"):
             raise ValueError("a truth value is no number")
         return value
 

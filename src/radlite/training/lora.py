@@ -5,16 +5,27 @@ from pathlib import Path
 from typing import Any
 
 import peft
+import torch
 
 from radlite import manifest
 from radlite.errors import UserError
 from radlite.files import atomic_folder
 
 
-def attach(model: Any, rank: int, alpha: float, targets: Sequence[str], dropout: float, rslora: bool) -> Any:
+def attach(
+    model: Any,
+    rank: int,
+    alpha: float,
+    targets: Sequence[str],
+    dropout: float = 0.0,
+    rslora: bool = False,
+    dora: bool = False,
+) -> Any:
     """The model with a trainable fp32 adapter on the matrices named in `targets`; all else is frozen.
 
-    Raises `UserError` if the model has no matrix of that name.
+    The update is `alpha / rank * B A`, with `rslora` `alpha / sqrt(rank) * B A` (arXiv 2312.03732). With `dora` each
+    row of the sum has a length of its own that is learned (arXiv 2402.09353). Raises `UserError` if the model has no
+    matrix of that name.
     """
     # The output matrix, which is the embedding in small models, stands outside `base_model`: it is never tuned.
     have = {name.rpartition(".")[2] for name, part in model.base_model.named_modules() if hasattr(part, "in_features")}
@@ -27,8 +38,22 @@ def attach(model: Any, rank: int, alpha: float, targets: Sequence[str], dropout:
         target_modules=list(targets),
         lora_dropout=dropout,
         use_rslora=rslora,
+        use_dora=dora,
     )
     return peft.get_peft_model(model, settings)
+
+
+def quicken(optimizer: torch.optim.Optimizer, model: Any, ratio: float) -> None:
+    """Give the adapter's matrices B `ratio` times the rate that they have (LoRA+, arXiv 2402.12354).
+
+    They come last in the optimizer's groups, so that the rate that is logged remains that of the rest.
+    """
+    late = {id(parameter) for name, parameter in model.named_parameters() if ".lora_B." in name}
+    for group in list(optimizer.param_groups):
+        own = [parameter for parameter in group["params"] if id(parameter) in late]
+        if own:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in late]
+            optimizer.add_param_group({**group, "params": own, "lr": group["lr"] * ratio})
 
 
 def save(model: Any, folder: Path, files: Mapping[str, str], facts: Mapping[str, Any]) -> None:

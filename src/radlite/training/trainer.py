@@ -124,7 +124,7 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
             "The setting 'compile' is true, which needs a CUDA device and attention other than segments; "
             "set it to auto."
         )
-    model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora)
+    model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora, config.dora)
     if able and bf16:
         layers.fuse(model)
     if able and config.compile:
@@ -155,6 +155,7 @@ def fit(
         frame = batches.frame(every, config.rows_per_step, config.pack_tokens)
     arguments = _arguments(config, work, len(rows), bool(validation))
     trainer = _Trainer(model, arguments, rows, validation, frame=frame, bf16=bf16, run=run, progress=progress)
+    trainer.lora_plus_ratio = config.lora_plus_ratio
     try:
         # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
         with peft.helpers.disable_input_dtype_casting(trainer.model, active=bf16):
@@ -412,6 +413,7 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         self.frame = frame
         self.bf16 = bf16
         self.run = run
+        self.lora_plus_ratio = 1.0
         self.validation_losses: dict[str, float] = {}
         self.tokens = 0
         self.idle_seconds = 0.0
@@ -431,6 +433,14 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         # Gradients are averaged over devices, but the targets were counted over all of them.
         share: float = self.accelerator.num_processes / num_items_in_batch
         return batches.loss(model, inputs, self.bf16) * share
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW; with LoRA+ the matrices B have a rate of their own."""
+        new = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if new and self.lora_plus_ratio != 1:
+            lora.quicken(optimizer, self.model if model is None else model, self.lora_plus_ratio)
+        return optimizer
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Measure the validation loss of each task, in nats a target token."""
