@@ -14,6 +14,7 @@ import typer
 
 import radlite
 from radlite.cli.audit import audit
+from radlite.cli.average import average
 from radlite.cli.batch import batch
 from radlite.cli.bench import bench
 from radlite.cli.bundle import bundle
@@ -271,6 +272,7 @@ def tasks(
     typer.echo(f"System prompt of all: {SYSTEM}")
 
 
+app.command()(average)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(route)

@@ -57,7 +57,7 @@ class Change:
         name = Path(self.facts["base"]).name or self.base.resolve().name
         return {
             "base": {"name": name, "hash": self.facts["base_hash"]},
-            "adapter": _without_places(self.facts),
+            "adapter": without_places(self.facts),
             "scale": self.scale,
         }
 
@@ -72,12 +72,11 @@ def change(adapter: Path, base: Path | None = None) -> Change:
     base = base or _base(facts["base"])
     sources = weights.read(base)
     demand_base(facts, adapter, base)
-    scale, rank = _scale(adapter)
-    parts = _parts(adapter, sources, rank)
-    pairs = {name: (part["A"], part["B"]) for name, part in parts.items()}
-    return Change(
-        facts, base, sources, scale, rank, pairs, {name: p["length"] for name, p in parts.items() if "length" in p}
-    )
+    scale, rank = scaling(adapter)
+    fitting = _fitting(adapter, sources, rank)
+    pairs = {name: (part["A"], part["B"]) for name, part in fitting.items()}
+    lengths = {name: part["length"] for name, part in fitting.items() if "length" in part}
+    return Change(facts, base, sources, scale, rank, pairs, lengths)
 
 
 def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
@@ -111,7 +110,8 @@ def _base(name: str) -> Path:
     return base_folder(name)
 
 
-def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
+def without_places(facts: dict[str, Any]) -> dict[str, Any]:
+    """An adapter's manifest without paths of the machine it was made on."""
     kept = {name: fact for name, fact in facts.items() if name != "base"}
     if isinstance(kept.get("recipe"), dict):
         kept["recipe"] = {
@@ -120,8 +120,8 @@ def _without_places(facts: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _scale(adapter: Path) -> tuple[float, int]:
-    """Scale of the change, and rank."""
+def scaling(adapter: Path) -> tuple[float, int]:
+    """Scale of the change, and rank. Raises `UserError` for an adapter that a merge cannot express."""
     settings = read_json(adapter / "adapter_config.json", "adapter settings", ("r", "lora_alpha"))
     method = settings.get("peft_type")
     if method != "LORA":
@@ -138,21 +138,29 @@ def _scale(adapter: Path) -> tuple[float, int]:
     return float(alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)), int(rank)
 
 
-def _parts(adapter: Path, sources: dict[str, Tensor], rank: int) -> dict[str, dict[str, Tensor]]:
-    """`A`, `B` and, with DoRA, `length` by the name of the base's matrix."""
-    dora = bool(read_json(adapter / "adapter_config.json", "adapter settings").get("use_dora"))
-    parts: dict[str, dict[str, Tensor]] = {}
+def parts(adapter: Path) -> dict[str, dict[str, Tensor]]:
+    """`A`, `B` and, with DoRA, `length` by the name of the base's matrix. Raises `UserError` for any other tensor."""
+    found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in weights.read(adapter).items():
         match = _PARTNER.fullmatch(name)
-        if not match or f"{match[1]}.weight" not in sources or len(sources[f"{match[1]}.weight"].shape) != 2:
+        if not match:
             raise UserError(f"{adapter} changes {name}, which the base does not have as a matrix of its own.")
-        parts.setdefault(f"{match[1]}.weight", {})[match[2] or "length"] = tensor
-    for name, part in parts.items():
+        found.setdefault(f"{match[1]}.weight", {})[match[2] or "length"] = tensor
+    return found
+
+
+def _fitting(adapter: Path, sources: dict[str, Tensor], rank: int) -> dict[str, dict[str, Tensor]]:
+    """The parts, if they fit the base's matrices."""
+    dora = bool(read_json(adapter / "adapter_config.json", "adapter settings").get("use_dora"))
+    found = parts(adapter)
+    for name, part in found.items():
+        if name not in sources or len(sources[name].shape) != 2:
+            raise UserError(f"{adapter} changes {name}, which the base does not have as a matrix of its own.")
         rows, columns = sources[name].rows, sources[name].shape[-1]
         wanted = {"A": (rank, columns), "B": (rows, rank), **({"length": (rows,)} if dora else {})}
         if {key: tensor.shape for key, tensor in part.items()} != wanted:
             raise UserError(f"{adapter} does not fit {name} of the base; give the base it was trained on.")
-    return parts
+    return found
 
 
 def _write(file: BinaryIO, tensor: Tensor, change: Change) -> None:

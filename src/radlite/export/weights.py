@@ -5,7 +5,7 @@ The format: https://huggingface.co/docs/safetensors#format. NumPy has no bfloat1
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,24 @@ def stored(values: Array, type: str) -> bytes:
         return bytes(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2"))
     with np.errstate(over="ignore"):
         return bytes(values.astype(_STORED[type]))
+
+
+def write(path: Path, shapes: Mapping[str, tuple[int, ...]], values: Iterable[Array]) -> None:
+    """Write a safetensors file of float32 tensors, whose `values` come in the order of `shapes`, one at a time."""
+    table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    begin = 0
+    for name, shape in shapes.items():
+        end = begin + math.prod(shape) * _STORED["F32"].itemsize
+        table[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
+        begin = end
+    head = json.dumps(table).encode()
+    head += b" " * (-len(head) % 8)
+    with path.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for shape, value in zip(shapes.values(), values, strict=True):
+            if value.shape != shape:
+                raise ValueError(f"values of shape {value.shape} for a tensor of shape {shape}")
+            file.write(stored(value, "F32"))
 
 
 def read(folder: Path) -> dict[str, Tensor]:
