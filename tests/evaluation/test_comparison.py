@@ -1,6 +1,7 @@
 """Comparisons: known values of the tests, what chance does to them, and what must not be compared."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from radlite.cli import app
 from radlite.errors import UserError
-from radlite.evaluation.comparison import compare
+from radlite.evaluation.comparison import compare, macro
 from radlite.evaluation.estimate import exchanged, holm, mcnemar
 from radlite.evaluation.metrics import Answered, grade, rows
 from radlite.evaluation.run import evaluate
@@ -160,3 +161,24 @@ def test_answers_to_other_items_unfinished_ones_and_other_files_are_refused(tmp_
         path.write_bytes(content)
         with pytest.raises(UserError, match="no file of answers"):
             run.invoke(app, ["compare", str(ours), str(fewer)], catch_exceptions=False)
+
+
+def test_the_mean_of_one_task_is_that_task_and_of_two_counts_both_alike() -> None:
+    right = staged(["N0", "N1", "N2", "N3"] * 5, ["N0", "N1", "N2", "N3"] * 5)
+    half = staged(["N0", "N1", "N2", "N3"] * 5, ["N0", "N1", "N0", "N1"] * 5)
+    (alone,), mean = compare(right, half), macro(right, half)
+    assert (mean.task, mean.n, mean.test) == ("mean of 1 task", 20, "randomisation")
+    assert (mean.first.value, mean.second.value, mean.difference.value) == (1, 0.5, 0.5)
+    assert (mean.difference.low, mean.difference.high) == (alone.difference.low, alone.difference.high)
+    assert mean.probability == pytest.approx(alone.probability, abs=0.01) and mean.adjusted == mean.probability
+
+    other = [replace(one, task="m_staging", id=f"m{one.id}") for one in staged(["N0"] * 4, ["N0", "N0", "N0", "N1"])]
+    both = macro([*right, *other], [*half, *other])
+    assert both.n == 24 and both.first.value == pytest.approx((1 + 0.75) / 2)
+    assert both.difference.value == pytest.approx(0.25)
+    assert both.difference.low < 0.25 < both.difference.high < alone.difference.high
+    assert macro(right, right).probability == 1
+    with pytest.raises(UserError, match="answered different tasks"):
+        macro(right, [*half, *other])
+    with pytest.raises(UserError, match="answered different items"):
+        macro(right, half[1:])

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from radlite.errors import UserError
-from radlite.evaluation.estimate import Estimate, Vector, exchanged, holm, mcnemar, statistic
+from radlite.evaluation.estimate import Estimate, Vector, exchanged, holm, mcnemar, statistic, stratified
 from radlite.evaluation.metrics import Answered, Measure, counted, measures
 from radlite.tasks import named
 
@@ -63,13 +63,39 @@ def compare(first: Sequence[Answered], second: Sequence[Answered], metric: str =
     tasks = [task for task in ours if task in theirs]
     if not tasks:
         raise UserError("A and B have no task in common; evaluate both in the same tasks.")
-    found = [one for task in tasks if (one := _compared(task, ours[task], theirs[task], metric))]
+    found = [_compared(one) for task in tasks if (one := _paired(task, ours[task], theirs[task], metric))]
     if not found:
         raise UserError(
             f"No task that A and B have in common has the metric {metric}; see the metrics in summary.json."
         )
     adjusted = holm([one.probability for one in found])
     return [replace(one, adjusted=value) for one, value in zip(found, adjusted, strict=True)]
+
+
+def macro(first: Sequence[Answered], second: Sequence[Answered]) -> Comparison:
+    """The mean over tasks of each one's primary metric, which has 0..1, of two models on the same items.
+
+    Every task counts alike. Intervals are of a bootstrap in which each task keeps its number of items; the probability
+    is of a randomisation test over all items. Raises `UserError` as `compare` does.
+    """
+    ours, theirs = (_by_task(answered) for answered in (first, second))
+    if not ours or ours.keys() != theirs.keys():
+        raise UserError("A and B answered different tasks; evaluate both in the same tasks.")
+    pairs = [pair for task in ours if (pair := _paired(task, ours[task], theirs[task]))]
+    ends = np.cumsum([pair.n for pair in pairs])
+
+    def gain(kept: Vector) -> Vector:
+        parts = np.split(kept, ends[:-1], axis=1)
+        result: Vector = np.mean([_gain(pair.both, part) for pair, part in zip(pairs, parts, strict=True)], axis=0)
+        return result
+
+    n = int(ends[-1])
+    a = stratified([(pair.ours.function, pair.n) for pair in pairs])
+    b = stratified([(pair.theirs.function, pair.n) for pair in pairs])
+    difference = stratified([(pair.less, pair.n) for pair in pairs], floor=-1.0)
+    probability = exchanged(gain, n)
+    name = f"mean of {len(pairs)} {'task' if len(pairs) == 1 else 'tasks'}"
+    return Comparison(name, "primary", n, a, b, difference, "randomisation", probability, probability)
 
 
 def _by_task(answered: Sequence[Answered]) -> dict[str, list[Answered]]:
@@ -79,8 +105,25 @@ def _by_task(answered: Sequence[Answered]) -> dict[str, list[Answered]]:
     return groups
 
 
-def _compared(task: str, first: Sequence[Answered], second: Sequence[Answered], metric: str) -> Comparison | None:
-    """One task, without what it takes to know the other tasks; None if it does not have the metric."""
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One metric of one task, of A, of B, and of the items of both one after the other."""
+
+    task: str
+    metric: str
+    n: int
+    ours: Measure
+    theirs: Measure
+    both: Measure
+
+    def less(self, weights: Vector) -> Vector:
+        """A less B, from weights of the items, (resamples, n)."""
+        result: Vector = self.ours.function(weights) - self.theirs.function(weights)
+        return result
+
+
+def _paired(task: str, first: Sequence[Answered], second: Sequence[Answered], metric: str = "") -> _Pair | None:
+    """The two models' answers to one task; None if it does not have the metric."""
     by_id = {one.id: one for one in second}
     if len(by_id) != len(second) or {one.id for one in first} != set(by_id) or len(first) != len(by_id):
         raise UserError(f"A and B answered different items of {task}; evaluate both with the same corpus and --limit.")
@@ -89,20 +132,23 @@ def _compared(task: str, first: Sequence[Answered], second: Sequence[Answered], 
     if any(one.truth != other.truth or one.split != other.split for one, other in zip(first, second, strict=True)):
         raise UserError(f"A and B answered items of {task} with other true answers; evaluate both on the same corpus.")
     metric, whole = metric or named(task).metric, metric.startswith("f1 ")
-    single = [measures(named(task), part, whole).get(metric) for part in (first, second)]
+    ours, theirs = (measures(named(task), part, whole).get(metric) for part in (first, second))
     both = measures(named(task), [*first, *second], whole).get(metric)
-    if not (both and single[0] and single[1]):
+    if not (both and ours and theirs):
         return None
     n = len(both.of) // 2
     if [place + len(first) for place in both.of[:n]] != list(both.of[n:]):
         raise UserError(f"The metric {metric} of {task} is about different items for A and B; choose another.")
-    span = both.ceiling - both.floor
-    ours, theirs = single[0], single[1]
-    difference = statistic(
-        lambda weights: ours.function(weights) - theirs.function(weights), n, floor=-span, ceiling=span
-    )
-    test, probability, unlike = _tested(both, n)
-    return Comparison(task, metric, n, ours.estimate(), theirs.estimate(), difference, test, probability, 1.0, unlike)
+    return _Pair(task, metric, n, ours, theirs, both)
+
+
+def _compared(pair: _Pair) -> Comparison:
+    """One task, without what it takes to know the other tasks."""
+    span = pair.both.ceiling - pair.both.floor
+    difference = statistic(pair.less, pair.n, floor=-span, ceiling=span)
+    test, probability, unlike = _tested(pair.both, pair.n)
+    first, second = pair.ours.estimate(), pair.theirs.estimate()
+    return Comparison(pair.task, pair.metric, pair.n, first, second, difference, test, probability, 1.0, unlike)
 
 
 def _gain(both: Measure, kept: Vector) -> Vector:

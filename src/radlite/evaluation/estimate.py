@@ -83,10 +83,27 @@ def statistic(
     """
     if n == 0:
         return Estimate(floor, floor, ceiling, 0)
-    value = float(np.clip(function(np.ones((1, n)))[0], floor, ceiling))
-    draws = _bootstrap(function, n, seed)
+    value = float(function(np.ones((1, n)))[0])
+    return _percentiles(value, _bootstrap(function, n, seed), n, floor, ceiling, n if telling is None else telling)
+
+
+def stratified(parts: Sequence[tuple[Callable[[Vector], Vector], int]], floor: float = 0.0, seed: int = 0) -> Estimate:
+    """The mean of statistics, each (function, n) as in `statistic`, of items of its own and between `floor` and 1.
+
+    Each part is resampled by itself, so that it has its own number of items in every resample (stratified bootstrap).
+    """
+    if not parts or not all(n for _, n in parts):
+        return Estimate(floor, floor, 1.0, 0)
+    value = float(np.mean([function(np.ones((1, n)))[0] for function, n in parts]))
+    draws = np.mean([_bootstrap(function, n, seed + at) for at, (function, n) in enumerate(parts)], axis=0)
+    total = sum(n for _, n in parts)
+    return _percentiles(value, draws, total, floor, 1.0, total)
+
+
+def _percentiles(value: float, draws: Vector, n: int, floor: float, ceiling: float, telling: int) -> Estimate:
+    value = float(np.clip(value, floor, ceiling))
     if np.ptp(draws) < 1e-12:
-        unseen = proportion(0, n if telling is None else telling).high
+        unseen = proportion(0, telling).high
         low, high = ((1 - unseen) * value + unseen * end for end in (floor, ceiling))
     else:
         low, high = np.clip(np.quantile(draws, (0.025, 0.975)), floor, ceiling).tolist()
