@@ -56,6 +56,7 @@ def open_model(
 
         try:
             module = peft.PeftModel.from_pretrained(module, os.fspath(adapter))
+            keep_zero_rows(module)
             if dtype == torch.float32:  # faster, and no coarser than the adapter's own sum; in bfloat16 it would be
                 module = module.merge_and_unload()
         except Exception as error:
@@ -65,6 +66,23 @@ def open_model(
             ) from error
     batch_size = batch_size or BATCH.get(torch.device(device).type, BATCH["cpu"])
     return HfModel((adapter or folder).resolve().name, module.to(device), renderer, context, batch_size)
+
+
+def keep_zero_rows(module: Any) -> None:
+    """Let rows of zeros be in the matrices of a PEFT model with DoRA, which divides by each row's length.
+
+    Such a row has no direction, and stays as it is.
+    """
+    from peft.tuners.lora.dora import DoraLinearLayer
+
+    for part in module.modules():
+        if isinstance(part, DoraLinearLayer):
+            part.get_weight_norm = functools.partial(_divisors, part.get_weight_norm)
+
+
+def _divisors(lengths: Callable[..., torch.Tensor], *given: Any, **settings: Any) -> torch.Tensor:
+    found = lengths(*given, **settings)
+    return torch.where(found > 0, found, 1)
 
 
 @dataclass(slots=True)

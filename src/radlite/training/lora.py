@@ -10,6 +10,7 @@ import torch
 from radlite import manifest
 from radlite.errors import UserError
 from radlite.files import atomic_folder
+from radlite.runtime.hf import keep_zero_rows
 
 
 def attach(
@@ -40,7 +41,9 @@ def attach(
         use_rslora=rslora,
         use_dora=dora,
     )
-    return peft.get_peft_model(model, settings)
+    tuned = peft.get_peft_model(model, settings)
+    keep_zero_rows(tuned)
+    return tuned
 
 
 def quicken(optimizer: torch.optim.Optimizer, model: Any, ratio: float) -> None:
