@@ -3,7 +3,7 @@
 import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +178,39 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         manifest.write(folder, manifest.describe("checkpoint", run=self.trainer.run, step=state.global_step))
+
+
+class Watch(transformers.TrainerCallback):  # type: ignore[misc]
+    """Times the steps of a rehearsal, all but the first, and ends it when it has taken long enough."""
+
+    def __init__(self, tokens: Sequence[int], seconds: float) -> None:
+        self.tokens = tokens
+        self.seconds = seconds
+        self.marks: list[float] = []
+        self.validation_seconds = 0.0
+
+    @property
+    def timed(self) -> int:
+        """Number of steps that count: those after the first, if there are such."""
+        return max(1, len(self.marks) - 2)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of the steps that count."""
+        made = len(self.marks) - 1
+        seen = sum(self.tokens[made - self.timed : made])
+        return seen / (self.marks[-1] - self.marks[made - self.timed])
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.marks.append(time.perf_counter())
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.marks.append(time.perf_counter())
+        late = len(self.marks) > 2 and self.marks[-1] - self.marks[0] > self.seconds
+        control.should_training_stop = control.should_evaluate = late or state.global_step == state.max_steps
+        control.should_save = False
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.validation_seconds = time.perf_counter() - self.marks[-1]

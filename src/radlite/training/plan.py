@@ -54,10 +54,16 @@ def draw(config: TrainConfig, base: Path) -> Plan:
     if "tasks" not in config.model_fields_set:
         weights = {task: weight for task, weight in weights.items() if task in corpus.tasks(config.corpus)}
     renderer = Renderer.from_folder(base)
-    context = loaded(transformers.AutoConfig, base).max_position_embeddings
-    longest = min(config.max_tokens, context)
+    sizes = loaded(transformers.AutoConfig, base)
+    longest = min(config.max_tokens, sizes.max_position_embeddings)
     examples = [row for task in weights for row in _some(config, task, "train", config.limit_per_task)]
     samples, excluded = batches.encode(examples, renderer, longest)
+    for sample in samples.values():
+        if (largest := int(sample.ids.max())) >= sizes.vocab_size:
+            raise UserError(
+                f"The row {sample.id} of {sample.task} has a token with the number {largest:,}, but the base knows "
+                f"{sizes.vocab_size:,}: its tokenizer does not fit its weights. Get the base again."
+            )
     by_task: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         if (example.task, example.id) in samples:
@@ -128,7 +134,7 @@ def _shares(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     }
 
 
-def show(mixture: Mapping[str, Mapping[str, float]]) -> None:
+def show(mixture: Mapping[str, Mapping[str, float]], console: rich.console.Console) -> None:
     """Print the realised shares of the tasks."""
     table = rich.table.Table("task", box=rich.box.SIMPLE_HEAD, pad_edge=False)
     totals = {name: sum(one[name] for one in mixture.values()) for name in ("samples", "answer_tokens")}
@@ -137,7 +143,7 @@ def show(mixture: Mapping[str, Mapping[str, float]]) -> None:
     for task, one in mixture.items():
         counts = [text for name, total in totals.items() for text in (f"{one[name]:,}", f"{one[name] / total:.1%}")]
         table.add_row(task, *counts, f"{one['gradient_share']:.1%}")
-    rich.console.Console(stderr=True).print(table)
+    console.print(table)
 
 
 def loaded(kind: Any, base: Path, **settings: Any) -> Any:

@@ -4,13 +4,16 @@ import contextlib
 import itertools
 import json
 import shutil
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import peft.helpers
+import rich.console
 import torch
 import transformers
 from safetensors import SafetensorError
@@ -21,11 +24,14 @@ from radlite.data import corpus
 from radlite.errors import UserError
 from radlite.files import exclusive, front_matter, told
 from radlite.hub import base_folder
+from radlite.runtime import memory
 from radlite.tasks import named
-from radlite.training import attention, batches, layers, lora, plan
+from radlite.training import attention, batches, layers, lora, outlook, plan
 from radlite.training.batches import Row
 from radlite.training.config import TrainConfig
-from radlite.training.loop import LOG, Loop, arguments, device
+from radlite.training.loop import LOG, Loop, Watch, arguments, device
+from radlite.training.outlook import Needs, Outlook, Rehearsal
+from radlite.training.plan import Plan
 
 EXCLUDED = "excluded.json"
 """Name of the list of rows that were left out for their length."""
@@ -33,57 +39,51 @@ EXCLUDED = "excluded.json"
 _NO_ROOM = 64 << 20
 """Bytes left on a disk at which a checkpoint that could not be written is put down to it."""
 
+_REHEARSED = 4
+"""Steps of a rehearsal, but for the first, in which layers are compiled and memory is had."""
+
+_REHEARSAL_SECONDS = 60.0
+"""After which no further step of a rehearsal is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """A recipe held against this machine and what stands on its disk."""
+
+    base: Path
+    facts: dict[str, Any]
+    bf16: bool
+    attended: str
+    run: str
+    work: Path
+
 
 def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> Path:
     """Tune an adapter as the recipe says and return its folder, `config.out`.
 
     With `resume` an unfinished run of the same recipe goes on from its newest whole checkpoint; on a CPU with the same
     number of threads the adapter is the same, bit for bit, as if nothing had happened. A finished one is returned.
-    Raises `UserError` if the recipe does not fit the base, the corpus, or what stands in `config.out`, and if another
-    process trains into the same place.
+    Raises `UserError` if the recipe does not fit the base, the corpus, this machine, or what stands in `config.out`,
+    and if another process trains into the same place.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
     with exclusive(config.out), _quiet():
-        base = base_folder(config.base)
-        facts: dict[str, Any] = {
-            "base": config.base,
-            "base_hash": manifest.weights_hash(base),
-            "template_hash": Renderer.from_folder(base).hash,
-            "corpus": corpus.describe(config.corpus).get("data"),
-            "wording": {task: named(task).wording for task in corpus.tasks(config.corpus)},
-            "recipe": config.model_dump(mode="json"),
-            **_about(config.base, base),
-        }
-        bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
-        attended = attention.chosen(config.attention, device(), bf16)
-        run = _identity(config, facts, bf16, attended)
-        if _finished(config.out, run, resume):
+        start = _start(config)
+        if _finished(config.out, start.run, resume):
             return config.out
-        work = config.out.with_name(f"{config.out.name}.training")
-        checkpoint, step = _newest(work, run, resume)
-        planned = plan.draw(config, base)
+        work = start.work
+        whole = _whole(work, start.run, resume)
+        checkpoint, step = whole[-1][::-1] if whole else (None, 0)
+        planned, _ = _planned(config, start)
         if progress:
-            plan.show(planned.mixture)
-        transformers.set_seed(config.seed)
-        model = plan.loaded(
-            transformers.AutoModelForCausalLM,
-            base,
-            dtype=torch.bfloat16 if bf16 else torch.float32,
-            attn_implementation=attended,
-        )
-        model = prepare(model, config, bf16)
-        _open_log(work, step)
-        try:
-            with told(work):
-                steps = fit(model, config, work, planned.rows, planned.validation, bf16, run, checkpoint, progress)
-        except (SafetensorError, RuntimeError) as error:
-            # The writers of checkpoints have errors of their own for a full disk, and RuntimeError means much else.
-            if shutil.disk_usage(work).free > _NO_ROOM:
-                raise
-            raise UserError(f"The disk of {work} is full; free some space, then go on with --resume.") from error
-        facts |= {
-            "run": run,
+            plan.show(planned.mixture, rich.console.Console(stderr=True))
+        model = _model(config, start)
+        _open_work(work, step)
+        with _faults(work), told(work):
+            steps = fit(
+                model, config, work, planned.rows, planned.validation, start.bf16, start.run, checkpoint, progress
+            )
+        facts = start.facts | {
+            "run": start.run,
             "steps": steps,
             "losses": _last_losses(work / LOG),
             "excluded": dict(Counter(row["task"] for row in planned.excluded)),
@@ -94,6 +94,72 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
         lora.save(model, config.out, files, facts)
     shutil.rmtree(work)
     return config.out
+
+
+def rehearse(config: TrainConfig, resume: bool = False) -> Outlook:
+    """What the run will need and take, by a few of its real steps, in memory; no file stays.
+
+    Raises `UserError` for all that `train` would refuse, and where memory does not suffice for the steps.
+    """
+    with _quiet():
+        start = _start(config)
+        _finished(config.out, start.run, False)
+        whole = _whole(start.work, start.run, resume)
+        planned, found = _planned(config, start)
+        room, before = outlook.free_memory(device().type == "cuda"), memory.peak()
+        model = _model(config, start)
+        return Outlook(
+            config=config,
+            plan=planned,
+            needs=found,
+            rehearsal=_rehearsed(model, config, planned, start.bf16, before),
+            device=torch.cuda.get_device_name()
+            if device().type == "cuda"
+            else f"CPU, {torch.get_num_threads()} threads",
+            precision="bf16" if start.bf16 else "fp32",
+            attention=start.attended.removeprefix("radlite_"),
+            free_memory=room,
+            free_disk=outlook.free_disk(config.out),
+            done=whole[-1][0] if whole else 0,
+        )
+
+
+def _start(config: TrainConfig) -> _Start:
+    """What the run is made from; raises `UserError` where that is not there or does not fit this machine."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    base = base_folder(config.base)
+    facts: dict[str, Any] = {
+        "base": config.base,
+        "base_hash": manifest.weights_hash(base),
+        "template_hash": Renderer.from_folder(base).hash,
+        "corpus": corpus.describe(config.corpus).get("data"),
+        "wording": {task: named(task).wording for task in corpus.tasks(config.corpus)},
+        "recipe": config.model_dump(mode="json"),
+        **_about(config.base, base),
+    }
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
+    attended = attention.chosen(config.attention, device(), bf16)
+    run = _identity(config, facts, bf16, attended)
+    return _Start(base, facts, bf16, attended, run, config.out.with_name(f"{config.out.name}.training"))
+
+
+def _planned(config: TrainConfig, start: _Start) -> tuple[Plan, Needs]:
+    """The plan of the run and its needs; raises `UserError` for what would fail later."""
+    cuda = device().type == "cuda"
+    outlook.free_disk(config.out)
+    planned = plan.draw(config, start.base)
+    found = outlook.needs(config, start.base, planned.rows, start.bf16, cuda)
+    outlook.demand(found, config.out, start.work, config, cuda)
+    return planned, found
+
+
+def _model(config: TrainConfig, start: _Start) -> Any:
+    """The base with the recipe's adapter at its start, which the seed decides."""
+    transformers.set_seed(config.seed)
+    dtype = torch.bfloat16 if start.bf16 else torch.float32
+    model = plan.loaded(transformers.AutoModelForCausalLM, start.base, dtype=dtype, attn_implementation=start.attended)
+    return prepare(model, config, start.bf16)
 
 
 def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
@@ -128,10 +194,12 @@ def fit(
     run: str = "",
     checkpoint: Path | None = None,
     progress: bool = False,
+    watch: transformers.TrainerCallback | None = None,
 ) -> int:
     """Tune a prepared model on packed rows, in this order, and return how many steps were made.
 
-    Log and checkpoints go into the folder `work`; `checkpoint` is one of them to go on from.
+    Log and checkpoints go into the folder `work`; `checkpoint` is one of them to go on from. `watch` is told of each
+    step beside the log.
     """
     frame = None
     if device().type == "cuda" and model.config._attn_implementation != "radlite_segments":
@@ -139,6 +207,8 @@ def fit(
         frame = batches.frame(every, config.rows_per_step, config.pack_tokens)
     settings = arguments(config, work, len(rows), bool(validation))
     trainer = Loop(model, settings, rows, validation, frame=frame, bf16=bf16, run=run, progress=progress)
+    if watch:
+        trainer.add_callback(watch)
     try:
         # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
         with peft.helpers.disable_input_dtype_casting(trainer.model, active=bf16):
@@ -146,6 +216,27 @@ def fit(
     finally:
         trainer.close()
     return int(trainer.state.global_step)
+
+
+def _rehearsed(model: Any, config: TrainConfig, planned: Plan, bf16: bool, before: int | None) -> Rehearsal:
+    """Make a few steps, the largest of the run first, and one measurement on validation.
+
+    `before` is what the process had held at most when the base was not there yet, in bytes.
+    """
+    size = outlook.per_step(config)
+    every = [planned.rows[at : at + size] for at in range(0, len(planned.rows), size)]
+    whole = [rows for rows in every if len(rows) == size] or every
+    chosen = [max(whole, key=outlook.tokens), *(whole[len(whole) * part // _REHEARSED] for part in range(_REHEARSED))]
+    rows = [row for step in chosen for row in step]
+    watch = Watch(list(map(outlook.tokens, chosen)), _REHEARSAL_SECONDS)
+    cuda = device().type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory(prefix="radlite-") as room, _faults(Path(room)):
+        fit(model, config, Path(room), rows, planned.validation, bf16, watch=watch)
+    peak = torch.cuda.max_memory_allocated() if cuda else memory.peak()
+    grown = peak if cuda or peak is None or before is None else peak - before
+    return Rehearsal(watch.timed, watch.tokens_per_second, watch.validation_seconds, grown)
 
 
 def _about(name: str, folder: Path) -> dict[str, Any]:
@@ -178,28 +269,30 @@ def _finished(out: Path, run: str, resume: bool) -> bool:
     raise UserError(f"{out} exists already; choose another out or delete it.")
 
 
-def _newest(work: Path, run: str, resume: bool) -> tuple[Path | None, int]:
-    """The newest whole checkpoint of an unfinished run and its step; (None, 0) if there is none."""
+def _whole(work: Path, run: str, resume: bool) -> list[tuple[int, Path]]:
+    """The whole checkpoints of an unfinished run with their steps, the newest last."""
     if not resume and work.exists():
         raise UserError(f"{work} holds an unfinished run; go on with --resume, or delete the folder.")
-    whole: dict[int, Path] = {}
+    whole = []
     for folder in work.glob("checkpoint-*"):
         # The manifest is written last: a checkpoint without one was cut off.
-        if not (folder / manifest.NAME).is_file():
-            shutil.rmtree(folder)
-            continue
-        made = manifest.read(folder, "checkpoint", ("run", "step"))
-        if made["run"] != run:
-            raise UserError(f"{work} is a run of another recipe, base or corpus; restore these, or delete the folder.")
-        whole[made["step"]] = folder
-    step = max(whole, default=0)
-    return whole.get(step), step
+        if (folder / manifest.NAME).is_file():
+            made = manifest.read(folder, "checkpoint", ("run", "step"))
+            if made["run"] != run:
+                raise UserError(
+                    f"{work} is a run of another recipe, base or corpus; restore these, or delete the folder."
+                )
+            whole.append((int(made["step"]), folder))
+    return sorted(whole)
 
 
-def _open_log(work: Path, step: int) -> None:
-    """Keep what the log says of the steps up to `step`; the others are made again."""
+def _open_work(work: Path, step: int) -> None:
+    """Keep what the log says of the steps up to `step`, which are made again, and no checkpoint that was cut off."""
     try:
         work.mkdir(parents=True, exist_ok=True)
+        for folder in work.glob("checkpoint-*"):
+            if not (folder / manifest.NAME).is_file():
+                shutil.rmtree(folder)
         log = work / LOG
         lines = log.read_text("utf-8").splitlines(keepends=True) if log.is_file() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
@@ -229,3 +322,20 @@ def _quiet() -> Iterator[None]:
     finally:
         transformers.logging.set_verbosity(verbosity)
         transformers.logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _faults(work: Path) -> Iterator[None]:
+    """Errors of the libraries beneath that mean a full disk or too little memory, as sentences."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise UserError(
+                "The memory does not suffice for a step; lower pack_tokens, rows_per_step or rank, or take a smaller "
+                "base, then begin anew."
+            ) from error
+        # The writers of checkpoints have errors of their own for a full disk, and RuntimeError means much else.
+        if shutil.disk_usage(work).free > _NO_ROOM:
+            raise
+        raise UserError(f"The disk of {work} is full; free some space, then go on with --resume.") from error
