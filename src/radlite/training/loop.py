@@ -2,10 +2,12 @@
 
 import functools
 import json
+import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import rich.console
 import rich.progress
@@ -14,8 +16,9 @@ import transformers
 import transformers.trainer_callback
 
 from radlite import manifest
+from radlite.errors import UserError
 from radlite.training import batches
-from radlite.training.batches import Frame, Row
+from radlite.training.batches import Frame, Row, Sample
 from radlite.training.config import TrainConfig
 
 LOG = "log.jsonl"
@@ -23,10 +26,19 @@ LOG = "log.jsonl"
 
 _LOG_EVERY = 10
 
+_NAMED = 5
+"""Rows that a sentence names at most."""
+
 
 def device() -> torch.device:
     """The first CUDA device, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def total_norm(model: Any) -> torch.Tensor:
+    """The length of the gradient, as one number on its device."""
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 def arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any:
@@ -90,6 +102,8 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
         self.bf16 = bf16
         self.run = run
         self.validation_losses: dict[str, float] = {}
+        self.fault: torch.Tensor | None = None
+        """On a GPU the first step with a loss or gradient that is not finite; 0 as long as there is none."""
         self.tokens = 0
         self.idle_seconds = 0.0
         self.bar = rich.progress.Progress(
@@ -107,7 +121,61 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
         self.tokens += inputs["useful"]
         # Gradients are averaged over devices, but the targets were counted over all of them.
         share: float = self.accelerator.num_processes / num_items_in_batch
-        return batches.loss(model, inputs, self.bf16) * share
+        loss = batches.loss(model, inputs, self.bf16) * share
+        self.watch(loss.detach())
+        return loss
+
+    def watch(self, value: torch.Tensor) -> None:
+        """Stop where a loss or a gradient is not finite; on a GPU, which would have to be waited for, note the step."""
+        step = self.state.global_step + 1
+        if value.is_cuda:
+            first = self.fault if self.fault is not None else torch.zeros((), device=value.device)
+            self.fault = torch.where((first > 0) | value.isfinite(), first, float(step))
+        elif not value.isfinite():
+            self.stop(step)
+
+    def demand_sound(self) -> None:
+        """Raise `UserError` if a step so far had a loss or a gradient that is not finite."""
+        if self.fault is not None and (step := int(self.fault.item())):
+            self.stop(step)
+
+    def stop(self, step: int) -> NoReturn:
+        """Raise `UserError` that tells of this step, and of its rows those that do it alone."""
+        size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        rows = self.train_dataset[(step - 1) * size : step * size]
+        samples = [sample for row in rows for sample in row]
+        raise UserError(
+            f"Step {step} has a loss or a gradient that is not finite: {self._cause(samples)}. {self._kept()}"
+        )
+
+    def _cause(self, samples: Sequence[Sample]) -> str:
+        if not all(weight.isfinite().all() for weight in self.model.parameters() if weight.requires_grad):
+            return "the adapter's weights have grown beyond all bounds; lower learning_rate"
+        bad = [sample for sample in samples if not self._finite(sample)]
+        if not bad:
+            return "no row of it has that alone; lower learning_rate"
+        if len(bad) == len(samples) > 1:
+            return "every row of it has; get the base again, or lower learning_rate"
+        names = ", ".join(f"{sample.task} {sample.id}" for sample in bad[:_NAMED])
+        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        return f"that comes from the rows {names}{more}; leave them out of the corpus, or mend the base"
+
+    def _finite(self, sample: Sample) -> bool:
+        """Whether this sample alone has a finite loss and gradient."""
+        self.model.zero_grad()
+        frame = batches.frame([(sample,)], 1, len(sample.ids)) if self.frame else None
+        with torch.compiler.set_stance("force_eager"):
+            batch = self._prepare_inputs(batches.collate([(sample,)], frame))
+            loss = batches.loss(self.model, batch, self.bf16)
+            if loss.isfinite():
+                loss.backward()  # type: ignore[no-untyped-call]
+        return bool(loss.isfinite() and total_norm(self.model).isfinite())
+
+    def _kept(self) -> str:
+        """What is left on the disk."""
+        marks = Path(self.args.output_dir).glob(f"checkpoint-*/{manifest.NAME}")
+        steps = [int(mark.parent.name.rpartition("-")[2]) for mark in marks]
+        return f"The checkpoint of step {max(steps)} is whole." if steps else "There is no checkpoint yet."
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Measure the validation loss of each task, in nats a target token."""
@@ -131,6 +199,11 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
                     for part in (rows[at : at + size] for at in range(0, len(rows), size))
                 )
                 losses[task] = round(summed / sum(sample.targets for row in rows for sample in row), 6)
+                if not math.isfinite(summed):
+                    raise UserError(
+                        f"The validation loss of {task} is not finite after step {self.state.global_step}; lower "
+                        f"learning_rate, or get the base again. {self._kept()}"
+                    )
         self.model.train()
         return losses
 
@@ -155,7 +228,12 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
         self.since = (time.perf_counter(), 0)
         self.trainer.bar.start()
 
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.watch(total_norm(self.trainer.model))
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if control.should_log or control.should_save:
+            self.trainer.demand_sound()
         if state.global_step == state.max_steps:
             control.should_log = True
             control.should_evaluate = self.trainer.eval_dataset is not None
@@ -177,6 +255,9 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for path in folder.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         manifest.write(folder, manifest.describe("checkpoint", run=self.trainer.run, step=state.global_step))
 
 
