@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,8 +17,9 @@ import transformers.trainer_callback
 
 from radlite import manifest
 from radlite.errors import UserError
-from radlite.training import batches
+from radlite.training import batches, scores
 from radlite.training.batches import Frame, Row, Sample
+from radlite.training.best import Best
 from radlite.training.config import TrainConfig
 
 LOG = "log.jsonl"
@@ -88,6 +89,8 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
         bf16: bool,
         run: str,
         progress: bool,
+        best: Best,
+        score: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -101,18 +104,19 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
         self.frame = frame
         self.bf16 = bf16
         self.run = run
-        self.validation_losses: dict[str, float] = {}
+        self.best = best
+        self.score = score
         self.fault: torch.Tensor | None = None
         """On a GPU the first step with a loss or gradient that is not finite; 0 as long as there is none."""
         self.tokens = 0
         self.idle_seconds = 0.0
         self.bar = rich.progress.Progress(
             *rich.progress.Progress.get_default_columns(),
-            rich.progress.TextColumn("loss {task.fields[loss]:.3f}"),
+            rich.progress.TextColumn("loss {task.fields[loss]:.3f}{task.fields[measured]}"),
             console=rich.console.Console(stderr=True),
             disable=not progress,
         )
-        self.line = self.bar.add_task("training", total=arguments.max_steps, loss=float("nan"))
+        self.line = self.bar.add_task("training", total=arguments.max_steps, loss=float("nan"), measured="")
 
     def compute_loss(
         self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -178,14 +182,29 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
         return f"The checkpoint of step {max(steps)} is whole." if steps else "There is no checkpoint yet."
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Measure the validation loss of each task, in nats a target token."""
-        begun = time.perf_counter()
-        self.validation_losses = self._measure()
-        losses = {f"eval_{task}_loss": value for task, value in self.validation_losses.items()}
+        """Measure the validation loss of each task, in nats a target token, and if asked for how well it answers.
+
+        The weights are kept if they are the best so far; the run ends if there was no better measurement for long.
+        """
+        begun, step = time.perf_counter(), self.state.global_step
+        found = {"loss": self._measure()}
+        if self.score:
+            found["score"] = self.score()
+        macro = {kind: scores.macro(values) for kind, values in found.items() if values}
+        if macro:
+            names = {"loss": "validation", "score": "scores"}
+            self.note({"step": step, **{names[kind]: values for kind, values in found.items()}, "macro": macro})
+            if self.best.take(step, macro) and self.best.kept:
+                self.best.save(self.model, Path(self.args.output_dir))
+            self.control.should_training_stop |= self.best.stopped
+            told = "".join(f", validation {kind} {value:.3f}" for kind, value in macro.items())
+            self.bar.update(self.line, measured=f"{told} (best: step {self.best.step})")
         self.idle_seconds += time.perf_counter() - begun
-        self.log(dict(losses))
-        self.callback_handler.on_evaluate(self.args, self.state, self.control, losses)
-        return losses
+        flat = {f"eval_{task}_{kind}": value for kind, values in found.items() for task, value in values.items()}
+        flat |= {f"eval_macro_{kind}": value for kind, value in macro.items()}
+        self.log(dict(flat))
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, flat)
+        return flat
 
     def _measure(self) -> dict[str, float]:
         self.model.eval()
@@ -250,8 +269,6 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
             kept = {name: logs[name] for name in ("learning_rate", "grad_norm") if name in logs}
             entry = {"step": state.global_step, "loss": loss, **kept, "tokens_per_second": round(speed)}
             trainer.note(entry)
-        elif losses := {name[5:-5]: value for name, value in logs.items() if name.startswith("eval_")}:
-            self.trainer.note({"step": state.global_step, "validation": losses})
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -259,6 +276,7 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         manifest.write(folder, manifest.describe("checkpoint", run=self.trainer.run, step=state.global_step))
+        self.trainer.best.settle(Path(args.output_dir))
 
 
 class Watch(transformers.TrainerCallback):  # type: ignore[misc]
