@@ -106,6 +106,11 @@ class TrainConfig(pydantic.BaseModel):
         "it goes to its end.",
     )
     save_every: int = Field(200, ge=1, description="Steps between two checkpoints; the last two are kept.")
+    report_to: Literal["tensorboard", "mlflow", "wandb", "trackio"] | None = Field(
+        None,
+        description="Where losses, scores and rates are sent besides the log, with transformers' own settings and the "
+        "base's configuration; unset: nowhere.",
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="Arithmetic of the model; auto: bf16 where the processor has it. The adapter is fp32."
     )

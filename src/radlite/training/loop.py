@@ -1,6 +1,7 @@
 """transformers' training loop with our loss, validation, log, checkpoints and progress."""
 
 import functools
+import importlib.util
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import rich.console
 import rich.progress
 import torch
 import transformers
+import transformers.integrations
 import transformers.trainer_callback
 
 from radlite import manifest
@@ -29,6 +31,24 @@ _LOG_EVERY = 10
 
 _NAMED = 5
 """Rows that a sentence names at most."""
+
+
+def tracker(config: TrainConfig) -> Any:
+    """transformers' callback that sends the numbers of a run to what `report_to` names; None if it names nothing.
+
+    TensorBoard's files go into `OUT.tensorboard`, unless its variable says otherwise. Raises `UserError` if what it
+    needs is not installed.
+    """
+    name = config.report_to
+    if name is None:
+        return None
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"The setting report_to is {name}, which is not installed; run pip install {name}.")
+    (kind,) = transformers.integrations.get_reporting_integration_callbacks([name])
+    callback = kind()
+    if name == "tensorboard" and callback.logging_dir is None:
+        callback.logging_dir = str(config.out.with_name(f"{config.out.name}.tensorboard"))
+    return callback
 
 
 def device() -> torch.device:
@@ -64,7 +84,8 @@ def arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any
         eval_steps=config.evaluate_every,
         save_steps=config.save_every,
         save_total_limit=2,
-        report_to="none",
+        report_to="none",  # but what `tracker` adds
+        run_name=config.out.name,
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=cuda,

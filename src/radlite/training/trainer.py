@@ -33,7 +33,7 @@ from radlite.training import attention, batches, layers, lora, outlook, plan, sc
 from radlite.training.batches import Row
 from radlite.training.best import Best, forget
 from radlite.training.config import TrainConfig
-from radlite.training.loop import LOG, Loop, Watch, arguments, device
+from radlite.training.loop import LOG, Loop, Watch, arguments, device, tracker
 from radlite.training.outlook import Needs, Outlook, Rehearsal
 from radlite.training.plan import Plan
 
@@ -165,6 +165,7 @@ def _planned(config: TrainConfig, start: _Start) -> tuple[Plan, Needs]:
     """The plan of the run and its needs; raises `UserError` for what would fail later."""
     cuda = device().type == "cuda"
     outlook.free_disk(config.out)
+    tracker(config)
     planned = plan.draw(config, start.base)
     found = outlook.needs(config, start.base, planned.rows, start.bf16, cuda)
     outlook.demand(found, config.out, start.work, config, cuda)
@@ -242,8 +243,8 @@ def fit(
         best=best,
         score=score,
     )
-    if watch:
-        trainer.add_callback(watch)
+    for callback in filter(None, (watch, tracker(config))):
+        trainer.add_callback(callback)
     try:
         # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
         with peft.helpers.disable_input_dtype_casting(trainer.model, active=bf16):
@@ -270,7 +271,7 @@ def _rehearsed(model: Any, config: TrainConfig, planned: Plan, start: _Start, be
     with tempfile.TemporaryDirectory(prefix="radlite-") as room, _faults(Path(room)):
         fit(
             model,
-            config,
+            config.model_copy(update={"report_to": None}),
             Path(room),
             rows,
             planned.validation,
@@ -292,7 +293,7 @@ def _about(name: str, folder: Path) -> dict[str, Any]:
 
 def _identity(config: TrainConfig, facts: Mapping[str, Any], bf16: bool, attended: str) -> str:
     """Digest of all that the weights depend on; where things stand and how many threads work is not part of it."""
-    settings = config.model_dump(mode="json", exclude={"base", "corpus", "out", "threads"})
+    settings = config.model_dump(mode="json", exclude={"base", "corpus", "out", "threads", "report_to"})
     return manifest.text_hash(
         [settings, facts["base_hash"], facts["template_hash"], facts["corpus"], facts["wording"], bf16, attended]
     )
