@@ -94,6 +94,10 @@ def arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any
     )
 
 
+class Diverged(UserError):
+    """A loss or a gradient is not finite."""
+
+
 class Loop(transformers.Trainer):  # type: ignore[misc]
     """transformers' loop with our loss, our validation, our log and our progress bar."""
 
@@ -160,16 +164,16 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
             self.stop(step)
 
     def demand_sound(self) -> None:
-        """Raise `UserError` if a step so far had a loss or a gradient that is not finite."""
+        """Raise `Diverged` if a step so far had a loss or a gradient that is not finite."""
         if self.fault is not None and (step := int(self.fault.item())):
             self.stop(step)
 
     def stop(self, step: int) -> NoReturn:
-        """Raise `UserError` that tells of this step, and of its rows those that do it alone."""
+        """Raise `Diverged` that tells of this step, and of its rows those that do it alone."""
         size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         rows = self.train_dataset[(step - 1) * size : step * size]
         samples = [sample for row in rows for sample in row]
-        raise UserError(
+        raise Diverged(
             f"Step {step} has a loss or a gradient that is not finite: {self._cause(samples)}. {self._kept()}"
         )
 
@@ -240,7 +244,7 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
                 )
                 losses[task] = round(summed / sum(sample.targets for row in rows for sample in row), 6)
                 if not math.isfinite(summed):
-                    raise UserError(
+                    raise Diverged(
                         f"The validation loss of {task} is not finite after step {self.state.global_step}; lower "
                         f"learning_rate, or get the base again. {self._kept()}"
                     )
