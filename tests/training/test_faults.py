@@ -114,7 +114,7 @@ while killed < int(sys.argv[2]) and not config.out.exists():
             assert not ended(pid), "the run ended by itself"
         time.sleep(draw.uniform(0, 0.01))
     else:
-        time.sleep(draw.uniform(0, length / 4))
+        time.sleep(draw.uniform(0, length / 12))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     killed += 1
@@ -129,7 +129,7 @@ print(killed, writing)
 @qwen3
 def test_a_run_killed_at_twenty_instants_ends_with_the_same_weights(recipe: Recipe, tmp_path: Path) -> None:
     config = recipe(
-        max_steps=200, save_every=2, evaluate_every=5, dropout=0.05,
+        max_steps=120, save_every=2, evaluate_every=12, dropout=0.05,
         generate_items=1, keep_best="score", patience=100, tasks={"n_staging": 1, "radiology_nli": 2},
     )  # fmt: skip
     command = [sys.executable, "-c", HARNESS, config.model_dump_json(exclude_unset=True), str(KILLS)]
@@ -191,7 +191,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(recipe: Reci
     if subprocess.run(["unshare", "-Urm", "mount", "-t", "tmpfs", "none", tmp_path], capture_output=True).returncode:
         pytest.skip("this system lets nobody mount a small disk of his own")
     (tmp_path / "disk").mkdir()
-    config = recipe(out=tmp_path / "disk" / "adapter", max_steps=300, save_every=3)
+    config = recipe(out=tmp_path / "disk" / "adapter", max_steps=60, save_every=3)
     command = ["unshare", "-Urm", sys.executable, "-c", FULL, config.model_dump_json(exclude_unset=True)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr

@@ -298,7 +298,7 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for path in folder.iterdir():
-            with path.open("rb") as file:
+            with path.open("rb+") as file:
                 os.fsync(file.fileno())
         manifest.write(folder, manifest.describe("checkpoint", run=self.trainer.run, step=state.global_step))
         self.trainer.best.settle(Path(args.output_dir))
