@@ -137,7 +137,9 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
         self.tokens = 0
         self.idle_seconds = 0.0
         self.bar = rich.progress.Progress(
-            *rich.progress.Progress.get_default_columns(),
+            rich.progress.BarColumn(16),
+            rich.progress.TaskProgressColumn(),
+            rich.progress.TimeRemainingColumn(),
             rich.progress.TextColumn("loss {task.fields[loss]:.3f}{task.fields[measured]}"),
             console=rich.console.Console(stderr=True),
             disable=not progress,
@@ -231,8 +233,8 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
             if self.best.take(step, macro) and self.best.kept:
                 self.best.save(self.model, Path(self.args.output_dir))
             self.control.should_training_stop |= self.best.stopped
-            told = "".join(f", validation {kind} {value:.3f}" for kind, value in macro.items())
-            self.bar.update(self.line, measured=f"{told} (best: step {self.best.step})")
+            told = "".join(f", {names[kind]} {value:.3f}" for kind, value in macro.items())
+            self.bar.update(self.line, measured=f"{told}, best at {self.best.step}")
         self.idle_seconds += time.perf_counter() - begun
         flat = {f"eval_{task}_{kind}": value for kind, values in found.items() for task, value in values.items()}
         flat |= {f"eval_macro_{kind}": value for kind, value in macro.items()}
