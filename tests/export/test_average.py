@@ -130,10 +130,11 @@ def test_adapters_of_different_models_have_no_mean(base: Path, three: list[Path]
     first = changed(three[0], tmp_path / "first", wording={"n_staging": "1"})
     for facts, said in (
         ({"base_hash": "other"}, "trained on another base"),
+        ({"base_quantized": "Q4_K_M"}, "trained on another base"),
         ({"template_hash": "other"}, "another chat template"),
         ({"wording": {"n_staging": "2"}}, "other words for n_staging"),
     ):
-        other = changed(three[0], tmp_path / said.split()[-1], **facts)
+        other = changed(three[0], tmp_path / next(iter(facts)), **facts)
         with pytest.raises(UserError, match=said):
             average([first, other], tmp_path / "mean")
     dora = lora.write(base, tmp_path / "dora", use_dora=True)

@@ -18,9 +18,10 @@ from rich.progress import Progress
 
 from radlite import manifest
 from radlite.errors import UserError
-from radlite.export import merge, weights
-from radlite.export.weights import Array, Tensor
+from radlite.export import merge
 from radlite.files import atomic_folder, exclusive, write_json
+from radlite.runtime import weights
+from radlite.runtime.weights import Array, Tensor
 
 _NAME = "base_model.model.{}.lora_{}.weight"
 
@@ -118,7 +119,7 @@ def _demand_one_model(found: Sequence[_Adapter]) -> None:
     first = found[0]
     wordings: dict[str, tuple[Path, Any]] = {}
     for one in found:
-        if one.facts["base_hash"] != first.facts["base_hash"]:
+        if any(one.facts.get(name) != first.facts.get(name) for name in ("base_hash", "base_quantized")):
             raise UserError(f"{one.folder} was trained on another base than {first.folder}; take adapters of one base.")
         if one.facts["template_hash"] != first.facts["template_hash"]:
             raise UserError(f"{one.folder} was trained with another chat template than {first.folder}; train it anew.")
@@ -201,7 +202,7 @@ def _settings(first: _Adapter, sizes: Mapping[str, tuple[int, int]], rank: int) 
 def _facts(found: Sequence[_Adapter]) -> dict[str, Any]:
     """What the manifest says: of the base what all say, of each adapter its own, without paths."""
     first = found[0].facts
-    of_base = (*manifest.ADAPTER, "base_model", "base_licence")
+    of_base = (*manifest.ADAPTER, "base_model", "base_licence", "base_quantized")
     corpora = {one.facts.get("corpus") for one in found}
     return {
         **{name: first[name] for name in of_base if name in first},
