@@ -45,7 +45,9 @@ def test_a_row_that_gives_no_number_is_named_and_what_was_learned_stays(
     token = Tokenizer.from_folder(base).encode("§")[-1]
     folder = poisoned(base, tmp_path / "poisoned", token)
     config = recipe(base=str(folder), corpus=tmp_path / "corpus", max_steps=None, epochs=20, save_every=1, seed=3)
-    with pytest.raises(UserError, match=rf"Step \d+ .* not finite: .* the rows n_staging {bad.id};") as told:
+    with pytest.raises(
+        UserError, match=rf"Step \d+ gives what is no finite number: .* the rows n_staging {bad.id};"
+    ) as told:
         train(config, progress=False)
     assert "secret" not in str(told.value) and "§" not in str(told.value)
     assert not config.out.exists()
@@ -58,11 +60,32 @@ def test_a_row_that_gives_no_number_is_named_and_what_was_learned_stays(
 
 @qwen3
 def test_weights_that_grow_beyond_bounds_end_the_run_before_they_are_kept(recipe: Recipe, tmp_path: Path) -> None:
-    config = recipe(learning_rate=1e30, schedule="constant", warmup=0, save_every=1, max_steps=10)
+    settings: dict[str, object] = {"schedule": "constant", "warmup": 0, "save_every": 1, "max_steps": 10}
     with pytest.raises(UserError, match=r"Step 2 .* lower learning_rate\. The checkpoint of step 1 is whole\."):
-        train(config, progress=False)
+        train(recipe(learning_rate=1e30, **settings), progress=False)
     folders = [path.name for path in (tmp_path / "adapter.training").glob("checkpoint-*")]
-    assert folders == ["checkpoint-1"] and not config.out.exists()
+    assert folders == ["checkpoint-1"] and not (tmp_path / "adapter").exists()
+    with pytest.raises(
+        UserError, match=r"Step 1 .* grown beyond all bounds; lower learning_rate\. There is no checkpoint"
+    ):
+        train(recipe(learning_rate=1e300, out=tmp_path / "other", **settings), progress=False)
+    assert not list((tmp_path / "other.training").glob("checkpoint-*"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@qwen3
+def test_on_a_gpu_a_poisoned_row_is_named_before_a_checkpoint_is_written(
+    recipe: Recipe, base: Path, tmp_path: Path
+) -> None:
+    bad = example("n_staging", 99, {"report": "The secret is §."}, "N1")
+    corpus.write(tmp_path / "corpus", [*examples(), bad], {})
+    folder = poisoned(base, tmp_path / "poisoned", Tokenizer.from_folder(base).encode("§")[-1])
+    config = recipe(base=str(folder), corpus=tmp_path / "corpus", max_steps=None, epochs=5, save_every=5, threads=None)
+    with pytest.raises(UserError, match=rf"the rows n_staging {bad.id};"):
+        train(config, progress=False)
+    for path in (tmp_path / "adapter.training").glob("checkpoint-*/adapter_model.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(path).values())
 
 
 @qwen3

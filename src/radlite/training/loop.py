@@ -175,27 +175,38 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
             self.stop(step)
 
     def demand_sound(self) -> None:
-        """Raise `Diverged` if a step so far had a loss or a gradient that is not finite."""
+        """Raise `Diverged` if a step so far had a loss or a gradient that is not finite, or left such weights."""
         if self.fault is not None and (step := int(self.fault.item())):
             self.stop(step)
+        if not self._bounded():
+            self.stop(self.state.global_step)
 
     def stop(self, step: int) -> NoReturn:
         """Raise `Diverged` that tells of this step, and of its rows those that do it alone."""
         size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         rows = self.train_dataset[(step - 1) * size : step * size]
         samples = [sample for row in rows for sample in row]
-        raise Diverged(
-            f"Step {step} has a loss or a gradient that is not finite: {self._cause(samples)}. {self._kept()}"
-        )
+        raise Diverged(f"Step {step} gives what is no finite number: {self._cause(samples)}. {self._kept()}")
+
+    def _bounded(self) -> bool:
+        """Whether all weights of the adapter are finite."""
+        weights = (weight for weight in self.model.parameters() if weight.requires_grad)
+        return bool(torch.stack([weight.isfinite().all() for weight in weights]).all())
 
     def _cause(self, samples: Sequence[Sample]) -> str:
-        if not all(weight.isfinite().all() for weight in self.model.parameters() if weight.requires_grad):
-            return "the adapter's weights have grown beyond all bounds; lower learning_rate"
+        """What the samples have to do with it. The adapter's weights are of no use afterwards."""
+        grown = not self._bounded()
+        if grown:  # by these very samples, perhaps: the base alone tells
+            with torch.no_grad():
+                for weight in self.model.parameters():
+                    if weight.requires_grad:
+                        weight.zero_()
         bad = [sample for sample in samples if not self._finite(sample)]
         if not bad:
-            return "no row of it has that alone; lower learning_rate"
+            why = "the weights have grown beyond all bounds" if grown else "no row does that alone"
+            return f"{why}; lower learning_rate"
         if len(bad) == len(samples) > 1:
-            return "every row of it has; get the base again, or lower learning_rate"
+            return "every row does that; get the base again, or lower learning_rate"
         names = ", ".join(f"{sample.task} {sample.id}" for sample in bad[:_NAMED])
         more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         return f"that comes from the rows {names}{more}; leave them out of the corpus, or mend the base"
