@@ -10,9 +10,9 @@ import pytest
 
 from radlite import manifest
 from radlite.errors import UserError
-from radlite.export import gguf
 from radlite.routing.router import Choice, Router
 from radlite.runtime import gguf as header
+from radlite.runtime import layout
 from radlite.serving.batch import run
 from radlite.serving.engines import Engine
 from radlite.tasks import TASKS
@@ -166,4 +166,4 @@ def test_a_base_without_a_manifest_is_exported_as_it_is(room: Path) -> None:
     made = header.read(room / "base.gguf").manifest
     assert made and made["weights_hash"] == manifest.weights_hash(room / "base") and made["source"] is None
     assert manifest.tuned_base(made) is None
-    assert gguf.settings(room / "base")["architectures"] == ["Qwen3ForCausalLM"]
+    assert layout.settings(room / "base")["architectures"] == ["Qwen3ForCausalLM"]

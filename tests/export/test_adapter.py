@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from radlite import manifest
 from radlite.chat import Turn
 from radlite.errors import UserError
-from radlite.export import adapter, gguf, verify, weights
+from radlite.export import adapter, gguf, verify
 from radlite.export.merge import merge
-from radlite.runtime import engine
+from radlite.runtime import engine, weights
 from radlite.runtime import gguf as header
 from radlite.tasks import Example
 from tests import lora

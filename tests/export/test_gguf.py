@@ -172,7 +172,7 @@ def test_an_output_matrix_that_repeats_tied_embeddings_is_left_out(copy: Path, t
 def test_threads_and_blocks_change_nothing(
     base: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from radlite.export import weights
+    from radlite.runtime import weights
 
     whole = {name: data.tobytes() for name, _, data in gguf.read(gguf.write(base, tmp_path / "a.gguf", kind, 1))}
     monkeypatch.setattr(weights, "_BLOCK", 7000)
@@ -181,7 +181,7 @@ def test_threads_and_blocks_change_nothing(
 
 
 def test_memory_does_not_grow_with_a_tensor(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from radlite.export import weights
+    from radlite.runtime import weights
 
     monkeypatch.setattr(weights, "_BLOCK", 1 << 18)
     rows = 60_000

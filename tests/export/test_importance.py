@@ -14,11 +14,11 @@ from radlite.errors import UserError
 from radlite.evaluation.selection import sample
 from radlite.export import gguf, verify
 from radlite.export.importance import ROWS, Importance, measure
-from radlite.export.quantize import decode, encode
-from radlite.export.weights import read
 from radlite.reader import Reader
 from radlite.runtime import gguf as header
 from radlite.runtime import hf, layout, wheel
+from radlite.runtime.quantize import decode, encode
+from radlite.runtime.weights import read
 from radlite.tasks import Example
 from tests import lora
 from tests.conftest import random_base
@@ -84,7 +84,7 @@ def test_every_matrix_is_encoded_by_its_own_columns_and_tied_embeddings_by_those
     base: Path, tmp_path: Path, found: Importance, kind: str
 ) -> None:
     path = gguf.write(base, tmp_path / "model.gguf", kind, threads=1, importance=found)
-    sources = gguf.tensors(base, gguf.settings(base))
+    sources = gguf.tensors(base, layout.settings(base))
     other = 0
     for name, type, data in gguf.read(path):
         values = sources[name].read()
@@ -133,7 +133,7 @@ def test_it_is_refused_where_no_scale_is_searched(base: Path, tmp_path: Path, fo
 def test_threads_and_blocks_change_nothing(
     base: Path, tmp_path: Path, found: Importance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from radlite.export import weights
+    from radlite.runtime import weights
 
     first = gguf.write(base, tmp_path / "a.gguf", "Q4_K_M", 1, found)
     whole = {name: data.tobytes() for name, _, data in gguf.read(first)}
@@ -166,7 +166,7 @@ def test_a_tuned_model_so_written_passes_verification_and_answers_in_both_engine
 def test_what_the_model_computes_is_nearer_with_importance(tuned: Path, items: list[Example], tmp_path: Path) -> None:
     """The error of a layer's output on average over inputs, for inputs whose columns do not depend on each other."""
     found = measure(tuned, items)
-    sources = gguf.tensors(tuned, gguf.settings(tuned))
+    sources = gguf.tensors(tuned, layout.settings(tuned))
     lost = []
     for given in (None, found):
         total = 0.0

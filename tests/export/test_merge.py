@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from radlite import manifest
 from radlite.chat import Renderer
 from radlite.errors import UserError
-from radlite.export import weights
 from radlite.export.merge import merge
+from radlite.runtime import weights
 from tests import lora
 
 MakeAdapter = Callable[..., Path]

@@ -9,8 +9,8 @@ from gguf import GGMLQuantizationType as Type
 
 from radlite.chat import Turn
 from radlite.export import gguf
-from radlite.export.quantize import decode, excess
-from radlite.runtime import hf, wheel
+from radlite.runtime import hf, layout, wheel
+from radlite.runtime.quantize import decode, excess
 from radlite.training.base import Family, Shape, learn_tokenizer, new_model, save
 from tests.conftest import TEXTS
 
@@ -38,7 +38,7 @@ def test_a_layer_of_true_shape_survives_the_round_trip(family: Family, tmp_path:
     prompt = source.renderer.prompt([Turn("system", "Answer."), Turn("user", "Small left pleural effusion.")])
     expected = source.next_log_probabilities(prompt, 448)
     source.close()
-    config = gguf.settings(folder)
+    config = layout.settings(folder)
     tensors = gguf.tensors(folder, config)
     for kind, most in (("F16", 0.02), ("Q4_K_M", 1.0)):
         path = gguf.write(folder, tmp_path / f"{kind}.gguf", kind, threads=int(os.environ.get("OMP_NUM_THREADS", "2")))

@@ -195,10 +195,11 @@ def _write(folder: Path, out: Path, kind: str, rows: list[Any]) -> None:
     from radlite.evaluation.run import progress
     from radlite.export import gguf
     from radlite.export.importance import measure
+    from radlite.runtime import layout
 
     found = None
     if rows:
-        gguf.tensors(folder, gguf.settings(folder))  # what cannot be written is told before the long measurement
+        gguf.tensors(folder, layout.settings(folder))  # what cannot be written is told before the long measurement
         with progress(Console(stderr=True)) as bar:
             found = measure(folder, rows, bar)
     gguf.write(folder, out, kind, importance=found)

@@ -18,10 +18,10 @@ from radlite import manifest
 from radlite.errors import UserError
 from radlite.export import gguf
 from radlite.export.merge import Change, change
-from radlite.export.quantize import LOSS, decode, encode, excess
-from radlite.export.weights import Tensor
 from radlite.files import atomic
 from radlite.runtime import layout
+from radlite.runtime.quantize import LOSS, decode, encode, excess
+from radlite.runtime.weights import Tensor
 
 _ROUNDED: Final = 2.0**-10
 """The share of a tensor's norm that half precision may lose: twice what it does where its numbers are normal."""
@@ -41,7 +41,7 @@ def write(adapter: Path, out: Path, base: Path | None = None) -> Path:
     types = {name: _type(tensor) for name, tensor in sources.items()}
     made = manifest.describe("adapter gguf", **found.made)
     keys = {
-        "general.architecture": layout.FAMILIES[gguf.settings(found.base)["architectures"][0]],
+        "general.architecture": layout.FAMILIES[layout.settings(found.base)["architectures"][0]],
         "general.type": "adapter",
         "general.name": adapter.resolve().name,
         "general.file_type": int(FileType.MOSTLY_F16 if Type.F16 in types.values() else FileType.ALL_F32),
@@ -67,7 +67,7 @@ def alpha(found: Change) -> float:
 
 def tensors(found: Change) -> dict[str, Tensor]:
     """The adapter's tensors by their names in the GGUF, in the order of the base's."""
-    names = {source: name for source, (name, _) in layout.tensors(gguf.settings(found.base)).items()}
+    names = {source: name for source, (name, _) in layout.tensors(layout.settings(found.base)).items()}
     if unknown := found.pairs.keys() - names.keys():
         raise UserError(f"The adapter changes {min(unknown)}, which a GGUF of {found.base} does not have.")
     return {

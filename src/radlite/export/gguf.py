@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from radlite import manifest
 from radlite.chat import Renderer
 from radlite.errors import UserError
-from radlite.export import weights
 from radlite.export.importance import Importance, demand_use
-from radlite.export.quantize import encode
-from radlite.export.weights import Array, Tensor
-from radlite.files import atomic, read_json
-from radlite.runtime import layout
+from radlite.files import atomic
+from radlite.runtime import layout, weights
+from radlite.runtime.quantize import encode
+from radlite.runtime.weights import Array, Tensor
 
 _TOO_LARGE = 65520.0
 """The smallest number that rounds to infinity in half precision."""
@@ -37,7 +36,7 @@ def write(
     layout.demand_kind(kind)
     if importance:
         demand_use(kind)
-    config = settings(folder)
+    config = layout.settings(folder)
     sources = tensors(folder, config)
     shapes = {name: tensor.shape for name, tensor in sources.items()}
     types = layout.types(shapes, kind, config)
@@ -62,33 +61,6 @@ def _encoded(
     if type == gguf.GGMLQuantizationType.F16 and np.abs(values).max() >= _TOO_LARGE:
         raise UserError(f"{tensor.name} has a value beyond what F16 holds (65,504); export as BF16.")
     return encode(values, type, importance)
-
-
-def settings(folder: Path) -> dict[str, Any]:
-    """The folder's config.json. Raises `UserError` for a model that this module does not know how to write."""
-    config = read_json(folder / "config.json", "model configuration")
-    names = config.get("architectures") or ["unnamed"]
-    if names[0] not in layout.FAMILIES:
-        raise UserError(f"{folder} is a {names[0]}; only {' and '.join(layout.FAMILIES)} can be exported.")
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    unknown = {
-        "rope_type": rope.get("rope_type", rope.get("type", "default")) != "default",
-        "use_sliding_window": config.get("use_sliding_window", False),
-        "hidden_act": config.get("hidden_act", "silu") != "silu",
-        "quantization_config": config.get("quantization_config") is not None,
-    }
-    for name, is_set in unknown.items():
-        if is_set:
-            raise UserError(f"{folder} sets {name} in config.json to what cannot be exported; use a plain Qwen model.")
-    try:
-        config["rope_theta"] = float(rope["rope_theta"] if "rope_theta" in rope else config["rope_theta"])
-        config["head_dim"] = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                     "num_key_value_heads", "rms_norm_eps", "max_position_embeddings"):  # fmt: skip
-            config[name] = config[name] + 0
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise UserError(f"The config.json in {folder} is incomplete ({error}); get the model again.") from error
-    return config
 
 
 def tensors(folder: Path, config: dict[str, Any]) -> dict[str, Tensor]:

@@ -14,11 +14,11 @@ from typing import Any, Final
 from rich.progress import Progress
 
 from radlite.errors import UserError
-from radlite.export.quantize import WEIGHED
-from radlite.export.weights import Array, Tensor
 from radlite.manifest import text_hash
 from radlite.reader import turns
 from radlite.runtime import layout
+from radlite.runtime.quantize import WEIGHED
+from radlite.runtime.weights import Array, Tensor
 from radlite.tasks import Example, named
 
 ROWS: Final = 32

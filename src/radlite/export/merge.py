@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 from radlite import manifest
 from radlite.chat import demand_base
 from radlite.errors import UserError
-from radlite.export import weights
-from radlite.export.weights import Array, Tensor
 from radlite.files import atomic_folder, read_json
+from radlite.runtime import weights
+from radlite.runtime.weights import Array, Tensor
 
 # Settings of PEFT that a plain merge honours, or that do not change the sum. Any other that is set is refused, so that
 # a method which is not known here, or not yet invented, cannot be merged wrongly.

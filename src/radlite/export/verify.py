@@ -20,12 +20,13 @@ from radlite.evaluation.estimate import Estimate, paired
 from radlite.evaluation.metrics import grade
 from radlite.export import adapter as adapters
 from radlite.export import gguf, merge
-from radlite.export.quantize import LOSS, decode, excess
-from radlite.export.weights import Tensor
 from radlite.reader import Reader, turns
 from radlite.runtime import gguf as header
+from radlite.runtime import layout
 from radlite.runtime.layout import KINDS, size
 from radlite.runtime.model import Model
+from radlite.runtime.quantize import LOSS, decode, excess
+from radlite.runtime.weights import Tensor
 from radlite.tasks import Example, Reading, named
 
 PROMPTS: Final = 20
@@ -114,7 +115,7 @@ def verify(
     found = header.read(path)
     change = merge.change(folder, base) if adapter else None
     tuned, folder = (folder, change.base) if change else (None, folder)
-    config = gguf.settings(folder)
+    config = layout.settings(folder)
     kinds = {int(file_type): kind for kind, (file_type, _) in KINDS.items()}
     kind = kinds.get(found.keys.get("general.file_type", -1), "unknown")
     checks = [_settings(found, gguf.keys(folder, config)), _template(found, folder), _tensors(path, folder, config)]

@@ -19,6 +19,7 @@ from gguf import LlamaFileType as FileType
 
 from radlite.chat import Renderer
 from radlite.errors import UserError
+from radlite.files import read_json
 from radlite.runtime.gguf import Header
 from radlite.tokenizer import QWEN_PATTERN
 
@@ -53,6 +54,33 @@ def demand_kind(kind: str) -> None:
     """Raise `UserError` unless `kind` is one of `KINDS`."""
     if kind not in KINDS:
         raise UserError(f"There is no kind of GGUF called {kind!r}; choose from {', '.join(KINDS)}.")
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """The folder's config.json. Raises `UserError` for a model that cannot be written as a GGUF."""
+    config = read_json(folder / "config.json", "model configuration")
+    names = config.get("architectures") or ["unnamed"]
+    if names[0] not in FAMILIES:
+        raise UserError(f"{folder} is a {names[0]}; only {' and '.join(FAMILIES)} can be exported.")
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    unknown = {
+        "rope_type": rope.get("rope_type", rope.get("type", "default")) != "default",
+        "use_sliding_window": config.get("use_sliding_window", False),
+        "hidden_act": config.get("hidden_act", "silu") != "silu",
+        "quantization_config": config.get("quantization_config") is not None,
+    }
+    for name, is_set in unknown.items():
+        if is_set:
+            raise UserError(f"{folder} sets {name} in config.json to what cannot be exported; use a plain Qwen model.")
+    try:
+        config["rope_theta"] = float(rope["rope_theta"] if "rope_theta" in rope else config["rope_theta"])
+        config["head_dim"] = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                     "num_key_value_heads", "rms_norm_eps", "max_position_embeddings"):  # fmt: skip
+            config[name] = config[name] + 0
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise UserError(f"The config.json in {folder} is incomplete ({error}); get the model again.") from error
+    return config
 
 
 def tensors(config: Mapping[str, Any]) -> Layout:

@@ -12,8 +12,8 @@ from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
 from radlite.errors import UserError
-from radlite.export.weights import Array
 from radlite.runtime.layout import FLOATS, size
+from radlite.runtime.weights import Array
 
 # Types that the `gguf` package encodes itself; the others are left to the engine's library.
 _OWN = {Type.Q8_0, Type.Q5_0, Type.Q5_1}

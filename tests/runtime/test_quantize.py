@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radlite.errors import UserError
-from radlite.export import quantize
-from radlite.export.quantize import LOSS, decode, encode, excess
+from radlite.runtime import quantize
 from radlite.runtime.layout import size, tensor_type
+from radlite.runtime.quantize import LOSS, decode, encode, excess
 
 
 @pytest.mark.parametrize("type", LOSS, ids=lambda type: type.name)
