@@ -21,6 +21,7 @@ from radlite.cli.card import card
 from radlite.cli.common import Adapter, Corpus, Json, print_json
 from radlite.cli.data import data
 from radlite.cli.evaluation import compare, evaluate, route
+from radlite.cli.hub import pull, push
 from radlite.cli.rads import rads
 from radlite.cli.read import read
 from radlite.cli.serve import serve
@@ -270,3 +271,5 @@ app.command()(batch)
 app.command()(bench)
 app.command()(bundle)
 app.command()(serve)
+app.command()(pull)
+app.command()(push)
