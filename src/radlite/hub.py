@@ -300,7 +300,7 @@ def _file(path: Path) -> tuple[dict[str, Any], dict[str, Path | bytes]]:
     made = gguf.read(path, "any").manifest
     if made is None:
         raise UserError(f"{path} was not made by radlite; only what radlite made is pushed.")
-    names = (*_TEXTS, f"{path.stem}.Modelfile", f"{path.stem}.txt", path.name)
+    names = (*_TEXTS, f"{path.stem}.Modelfile", f"{path.stem}.ask.md", path.name)
     return made, {name: path.parent / name for name in names if (path.parent / name).is_file()}
 
 
