@@ -22,6 +22,7 @@ from radlite.cli.card import card
 from radlite.cli.common import Adapter, Corpus, Json, print_json
 from radlite.cli.data import data
 from radlite.cli.evaluation import compare, evaluate, route
+from radlite.cli.hub import pull, push
 from radlite.cli.rads import rads
 from radlite.cli.read import read
 from radlite.cli.serve import serve
@@ -174,6 +175,9 @@ def export(
             folder = merge(adapter, merged or Path(room) / adapter.resolve().name, base)
             _write(folder, out, quantize, rows)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:,.1f} MB, {quantize}.")
+    typer.echo(
+        f"For Ollama: {out.with_suffix('.Modelfile')}; for llama.cpp and LM Studio: {out.stem}.ask.md beside it."
+    )
     if merged:
         typer.echo(f"Check it: radlite verify {out} --against {merged} --corpus CORPUS")
     typer.echo(f"Describe it, once evaluated: radlite card {out} --results RESULTS")
@@ -194,7 +198,7 @@ def _write(folder: Path, out: Path, kind: str, rows: list[Any]) -> None:
     from rich.console import Console
 
     from radlite.evaluation.run import progress
-    from radlite.export import gguf
+    from radlite.export import gguf, notes
     from radlite.export.importance import measure
     from radlite.runtime import layout
 
@@ -204,6 +208,7 @@ def _write(folder: Path, out: Path, kind: str, rows: list[Any]) -> None:
         with progress(Console(stderr=True)) as bar:
             found = measure(folder, rows, bar)
     gguf.write(folder, out, kind, importance=found)
+    notes.write(out)
 
 
 @app.command()
@@ -272,3 +277,5 @@ app.command()(batch)
 app.command()(bench)
 app.command()(bundle)
 app.command()(serve)
+app.command()(pull)
+app.command()(push)

@@ -90,13 +90,13 @@ class Header:
         return value if isinstance(value, list) else []
 
 
-def read(path: Path, kind: Literal["model", "adapter"] = "model") -> Header:
-    """Read the header of the GGUF file of a model or of an adapter.
+def read(path: Path, kind: Literal["model", "adapter", "any"] = "model") -> Header:
+    """Read the header of the GGUF file of a model, of an adapter, or of either.
 
     Raises `UserError` for a file that is missing, is no GGUF, ends before its last tensor does, or is of another kind.
     """
-    header = _read(path, kind)
-    if (header.keys.get("general.type") == "adapter") == (kind == "adapter"):
+    header = _read(path, "model" if kind == "any" else kind)
+    if kind == "any" or (header.keys.get("general.type") == "adapter") == (kind == "adapter"):
         return header
     if kind == "model":
         raise UserError(
