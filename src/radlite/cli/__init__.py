@@ -119,13 +119,27 @@ def train(
     settings: Annotated[list[str] | None, typer.Argument(help="Settings over the recipe's, as key=value.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
 ) -> None:
-    """Fine-tune a LoRA adapter on a corpus."""
+    """Fine-tune a LoRA adapter on a corpus.
+
+    On N devices: torchrun --nproc-per-node N -m radlite train RECIPE.
+    """
     from radlite.training.config import load
 
-    config = load(recipe, settings or ())
-    from radlite.training.trainer import train as run
+    if "RANK" not in os.environ:
+        config = load(recipe, settings or ())
+        from radlite.training.trainer import train as run
 
-    typer.echo(f"Adapter: {run(config, resume)}")
+        typer.echo(f"Adapter: {run(config, resume)}")
+        return
+    from radlite.training import devices
+
+    with devices.one_voice():
+        config = load(recipe, settings or ())
+        from radlite.training.trainer import train as run
+
+        made = run(config, resume)
+        if devices.first():
+            typer.echo(f"Adapter: {made}")
 
 
 @app.command()

@@ -30,7 +30,7 @@ from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
 from radlite.files import exclusive, front_matter, told
 from radlite.tasks import Example, named
-from radlite.training import attention, batches, layers, lora
+from radlite.training import attention, batches, devices, layers, lora
 from radlite.training.batches import Frame, Row, Sample
 from radlite.training.config import TrainConfig
 
@@ -55,11 +55,11 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
     With `resume` an unfinished run of the same recipe goes on from its newest whole checkpoint; on a CPU with the same
     number of threads the adapter is the same, bit for bit, as if nothing had happened. A finished one is returned.
     Raises `UserError` if the recipe does not fit the base, the corpus, or what stands in `config.out`, and if another
-    process trains into the same place.
+    process trains into the same place. Processes that torchrun started train one adapter together.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    with exclusive(config.out), _quiet():
+    with devices.joined(), exclusive(config.out) if devices.first() else contextlib.nullcontext(), _quiet():
         base = base_folder(config.base)
         facts: dict[str, Any] = {
             "base": config.base,
@@ -73,12 +73,15 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
         bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
         attended = attention.chosen(config.attention, _device(), bf16)
         run = _identity(config, facts, bf16, attended)
-        if _finished(config.out, run, resume):
+        if devices.of_first(lambda: _finished(config.out, run, resume)):
             return config.out
         work = config.out.with_name(f"{config.out.name}.training")
-        checkpoint, step = _newest(work, run, resume)
+        checkpoint, step, rows_a_step = devices.of_first(lambda: _newest(work, run, resume))
+        devices.demand_same(run, checkpoint)
+        config = devices.shared_out(config, rows_a_step)
         rows, validation, excluded, sources = _data(config, base)
         mixture = _shares(rows)
+        progress = progress and devices.first()
         if progress:
             _show(mixture)
         transformers.set_seed(config.seed)
@@ -89,7 +92,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             attn_implementation=attended,
         )
         model = prepare(model, config, bf16)
-        _open_log(work, step)
+        devices.of_first(lambda: _open_log(work, step))
         try:
             with told(work):
                 steps = fit(model, config, work, rows, validation, bf16, run, checkpoint, progress)
@@ -98,8 +101,13 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             if shutil.disk_usage(work).free > _NO_ROOM:
                 raise
             raise UserError(f"The disk of {work} is full; free some space, then go on with --resume.") from error
+        weights = devices.gathered(model) if config.shard else None
+        if not devices.first():
+            devices.meet()
+            return config.out
         facts |= {
             "run": run,
+            "devices": devices.count(),
             "steps": steps,
             "losses": _last_losses(work / LOG),
             "excluded": dict(Counter(row["task"] for row in excluded)),
@@ -107,8 +115,9 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "sources": sources,
         }
         files = {LOG: (work / LOG).read_text("utf-8"), EXCLUDED: json.dumps(excluded, indent=1) + "\n"}
-        lora.save(model, config.out, files, facts)
-    shutil.rmtree(work)
+        lora.save(model, config.out, files, facts, weights)
+        shutil.rmtree(work)
+        devices.meet()
     return config.out
 
 
@@ -131,6 +140,8 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
         # Else the first layer, whose input has no gradient, would be compiled a second time.
         model.enable_input_require_grads()
         layers.compile_layers(model)
+    if config.shard and torch.distributed.is_initialized():
+        devices.shard(model)
     return model
 
 
@@ -154,7 +165,13 @@ def fit(
         every = itertools.chain(rows, *validation.values())
         frame = batches.frame(every, config.rows_per_step, config.pack_tokens)
     arguments = _arguments(config, work, len(rows), bool(validation))
-    trainer = _Trainer(model, arguments, rows, validation, frame=frame, bf16=bf16, run=run, progress=progress)
+    if devices.count() > 1:  # all take part in each pass, whether or not there are rows left
+        rows = rows + [()] * (-len(rows) % (config.rows_per_step * devices.count()))
+    trainer = _Trainer(
+        model, arguments, rows, validation, shards=config.shard, frame=frame, bf16=bf16, run=run, progress=progress
+    )
+    if devices.rank():  # the base and the adapter's start are the same everywhere; what is dropped need not be
+        torch.manual_seed(config.seed + devices.rank())
     try:
         # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
         with peft.helpers.disable_input_dtype_casting(trainer.model, active=bf16):
@@ -212,11 +229,11 @@ def _finished(out: Path, run: str, resume: bool) -> bool:
     raise UserError(f"{out} exists already; choose another out or delete it.")
 
 
-def _newest(work: Path, run: str, resume: bool) -> tuple[Path | None, int]:
-    """The newest whole checkpoint of an unfinished run and its step; (None, 0) if there is none."""
+def _newest(work: Path, run: str, resume: bool) -> tuple[Path | None, int, int | None]:
+    """The newest whole checkpoint of an unfinished run, its step, and packed rows a step; (None, 0, None) without."""
     if not resume and work.exists():
         raise UserError(f"{work} holds an unfinished run; go on with --resume, or delete the folder.")
-    whole: dict[int, Path] = {}
+    whole: dict[int, tuple[Path, int | None]] = {}
     for folder in work.glob("checkpoint-*"):
         # The manifest is written last: a checkpoint without one was cut off.
         if not (folder / manifest.NAME).is_file():
@@ -225,9 +242,10 @@ def _newest(work: Path, run: str, resume: bool) -> tuple[Path | None, int]:
         made = manifest.read(folder, "checkpoint", ("run", "step"))
         if made["run"] != run:
             raise UserError(f"{work} is a run of another recipe, base or corpus; restore these, or delete the folder.")
-        whole[made["step"]] = folder
+        whole[made["step"]] = (folder, made.get("rows_a_step"))
     step = max(whole, default=0)
-    return whole.get(step), step
+    checkpoint, rows_a_step = whole.get(step, (None, None))
+    return checkpoint, step, rows_a_step
 
 
 def _open_log(work: Path, step: int) -> None:
@@ -297,7 +315,7 @@ def _plan(
     samples: Mapping[tuple[str, str], Sample],
 ) -> list[Row]:
     """Packed rows of epoch after epoch; each epoch is drawn, shuffled and packed anew."""
-    wanted = config.max_steps and config.max_steps * config.rows_per_step * config.gradient_accumulation
+    wanted = config.max_steps and config.max_steps * devices.rows_a_step(config)
     rows: list[Row] = []
     balance = Balance(config.temperature, config.cap_per_task, config.label_balance, config.max_repeats)
     epoch = 0
@@ -344,9 +362,9 @@ def _loaded(kind: Any, base: Path, **settings: Any) -> Any:
 
 def _arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any:
     cuda = _device().type == "cuda"
-    return transformers.TrainingArguments(
+    arguments = transformers.TrainingArguments(
         output_dir=str(work),
-        max_steps=-(-rows // (config.rows_per_step * config.gradient_accumulation)),
+        max_steps=-(-rows // devices.rows_a_step(config)),
         per_device_train_batch_size=config.rows_per_step,
         gradient_accumulation_steps=config.gradient_accumulation,
         learning_rate=config.learning_rate,
@@ -368,8 +386,13 @@ def _arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> An
         remove_unused_columns=False,
         dataloader_pin_memory=cuda,
         accelerator_config={"non_blocking": cuda},
+        average_tokens_across_devices=True,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
         use_cpu=not cuda,
     )
+    arguments._n_gpu = int(cuda)  # one device a process, however many the machine has
+    return arguments
 
 
 def _device() -> torch.device:
@@ -383,7 +406,7 @@ def _has_bf16() -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-class _Trainer(transformers.Trainer):  # type: ignore[misc]
+class _Trainer(devices.Trainer):
     """transformers' loop with our loss, our validation, our log and our progress bar."""
 
     loss_is_scaled_for_ga = True
@@ -395,6 +418,7 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         rows: list[Row],
         validation: dict[str, list[Row]],
         *,
+        shards: bool,
         frame: Frame | None,
         bf16: bool,
         run: str,
@@ -407,6 +431,7 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
             train_dataset=rows,
             eval_dataset=validation or None,
             callbacks=[_Journal(self)],
+            shards=shards,
         )
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
         self.frame = frame
@@ -447,18 +472,26 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]
         losses = {}
         # A frame has room for the rows of a step; without one, more rows at once would be no faster.
         size = self.args.per_device_train_batch_size if self.frame else 1
-        with torch.inference_mode():
+        others = size * devices.count()
+        # A layer in parts keeps what it was put together in, and inference's tensors cannot be trained with.
+        with torch.no_grad() if self.shards else torch.inference_mode():
             for task, rows in (self.eval_dataset or {}).items():
                 summed = sum(
                     batches.loss(self.model, self._prepare_inputs(self.data_collator(part)), self.bf16).item()
-                    for part in (rows[at : at + size] for at in range(0, len(rows), size))
+                    for part in (
+                        rows[at : at + size]
+                        for at in range(devices.rank() * size, -(-len(rows) // others) * others, others)
+                    )
                 )
+                (summed,) = devices.total([summed])
                 losses[task] = round(summed / sum(sample.targets for row in rows for sample in row), 6)
         self.model.train()
         return losses
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Append a line to the training log."""
+        if not devices.first():
+            return
         with (Path(self.args.output_dir) / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -488,7 +521,8 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
         if "loss" in logs:
             trainer = self.trainer
             now, seconds = time.perf_counter(), trainer.idle_seconds
-            speed = (trainer.tokens - self.since[1]) / (now - self.since[0] - seconds)
+            (tokens,) = devices.total([trainer.tokens - self.since[1]])
+            speed = tokens / (now - self.since[0] - seconds)
             self.since, trainer.idle_seconds = (now, trainer.tokens), 0.0
             loss = round(logs["loss"], 6)
             trainer.bar.update(trainer.line, loss=loss)
@@ -499,8 +533,12 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
             self.trainer.note({"step": state.global_step, "validation": losses})
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        manifest.write(folder, manifest.describe("checkpoint", run=self.trainer.run, step=state.global_step))
+        devices.meet()  # all have written their part
+        if devices.first():
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            rows = args.train_batch_size * args.gradient_accumulation_steps * devices.count()
+            facts = {"run": self.trainer.run, "step": state.global_step, "rows_a_step": rows}
+            manifest.write(folder, manifest.describe("checkpoint", **facts))
 
 
 @contextlib.contextmanager
