@@ -30,7 +30,7 @@ import transformers
 from radlite.chat import Renderer
 from radlite.data import sample
 from radlite.tasks import TASKS
-from radlite.training import attention, batches, layers, trainer
+from radlite.training import attention, batches, layers, loop, trainer
 from radlite.training.batches import Row, Sample
 from radlite.training.config import TrainConfig
 
@@ -262,7 +262,7 @@ class Bench:
         reset(self.device)
         with tempfile.TemporaryDirectory() as folder:
             trainer.fit(self.model, config, Path(folder), packed, {}, self.bf16)
-            log = [json.loads(line) for line in (Path(folder) / trainer.LOG).read_text("utf-8").splitlines()]
+            log = [json.loads(line) for line in (Path(folder) / loop.LOG).read_text("utf-8").splitlines()]
         # The first ten steps compile.
         return self.summary([line["tokens_per_second"] for line in log[1:]], useful, peak_memory(self.device))
 

@@ -16,9 +16,10 @@ from radlite import manifest
 from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.errors import UserError
+from radlite.hub import base_folder
 from radlite.training import lora
 from radlite.training.config import TrainConfig
-from radlite.training.trainer import base_folder, train
+from radlite.training.trainer import train
 from tests.training.conftest import example, examples
 
 Recipe = Callable[..., TrainConfig]

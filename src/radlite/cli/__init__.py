@@ -24,6 +24,7 @@ from radlite.cli.evaluation import compare, evaluate, route
 from radlite.cli.rads import rads
 from radlite.cli.read import read
 from radlite.cli.serve import serve
+from radlite.cli.training import train
 from radlite.errors import UserError, shown
 
 app = typer.Typer(
@@ -113,33 +114,7 @@ def demo(
     raise typer.Exit(0 if run(out, fast) else 1)
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe in YAML; see recipes/ and docs/training.md.")],
-    settings: Annotated[list[str] | None, typer.Argument(help="Settings over the recipe's, as key=value.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
-) -> None:
-    """Fine-tune a LoRA adapter on a corpus.
-
-    On N devices: torchrun --nproc-per-node N -m radlite train RECIPE.
-    """
-    from radlite.training.config import load
-
-    if "RANK" not in os.environ:
-        config = load(recipe, settings or ())
-        from radlite.training.trainer import train as run
-
-        typer.echo(f"Adapter: {run(config, resume)}")
-        return
-    from radlite.training import devices
-
-    with devices.one_voice():
-        config = load(recipe, settings or ())
-        from radlite.training.trainer import train as run
-
-        made = run(config, resume)
-        if devices.first():
-            typer.echo(f"Adapter: {made}")
+app.command()(train)
 
 
 @app.command()

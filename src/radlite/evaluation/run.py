@@ -499,8 +499,8 @@ def _bytes(*folders: Path) -> int:
 
 
 def _open_adapter(base: str, adapter: Path) -> Opened:
+    from radlite.hub import base_folder
     from radlite.runtime import hf
-    from radlite.training.trainer import base_folder
 
     made = manifest.read(adapter, "adapter", manifest.ADAPTER)
     try:

@@ -97,7 +97,7 @@ def _base(name: str) -> Path:
     """The folder of a base that is named by its place, or by its name on the hub."""
     if Path(name).is_dir():
         return Path(name)
-    from radlite.training.trainer import base_folder
+    from radlite.hub import base_folder
 
     return base_folder(name)
 

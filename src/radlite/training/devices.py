@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 
 from radlite.errors import UserError
 from radlite.training.config import TrainConfig
@@ -92,6 +93,11 @@ def rank() -> int:
 def first() -> bool:
     """Whether this is the process that prints and writes."""
     return rank() == 0
+
+
+def beside() -> int:
+    """How many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1
 
 
 def of_first(work: Callable[[], T]) -> T:
@@ -182,6 +188,16 @@ def shard(model: Any) -> None:
     model._is_accelerate_prepared = True
 
 
+def in_parts(model: Any) -> bool:
+    """Whether each process holds a part of the model."""
+    return isinstance(model, FSDPModule)
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor put together from its parts, if it is in parts; all processes take part."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def gathered(model: Any) -> dict[str, torch.Tensor]:
     """The trained parameters of a sharded model, whole and on the CPU, in the first process; nothing in the others."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
@@ -200,12 +216,12 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         super().__init__(*given, **named)
 
     def _move_model_to_device(self, model: Any, device: torch.device) -> None:
-        if not isinstance(model, FSDPModule):
+        if not in_parts(model):
             super()._move_model_to_device(model, device)
 
     def training_step(self, model: Any, *given: Any, **named: Any) -> torch.Tensor:
         """A pass forward and backward; gradients are exchanged in the last pass of a step."""
-        if isinstance(model, FSDPModule):
+        if in_parts(model):
             model.set_requires_gradient_sync(self.accelerator.sync_gradients)
         loss: torch.Tensor = super().training_step(model, *given, **named)
         return loss

@@ -1,52 +1,61 @@
 """The training run: a recipe and a corpus in, an adapter folder out; it can be killed at any time and resumed."""
 
 import contextlib
-import functools
 import itertools
 import json
-import random
 import shutil
-import time
+import tempfile
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import peft.helpers
-import rich.box
 import rich.console
-import rich.progress
-import rich.table
 import torch
 import transformers
-import transformers.trainer_callback
 from safetensors import SafetensorError
 
 from radlite import manifest
 from radlite.chat import Renderer
 from radlite.data import corpus
-from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
 from radlite.files import exclusive, front_matter, told
-from radlite.tasks import Example, named
-from radlite.training import attention, batches, devices, layers, lora
-from radlite.training.batches import Frame, Row, Sample
+from radlite.hub import base_folder
+from radlite.runtime import memory
+from radlite.tasks import named
+from radlite.training import attention, batches, devices, layers, lora, outlook, plan
+from radlite.training.batches import Row
 from radlite.training.config import TrainConfig
-
-LOG = "log.jsonl"
-"""Name of the training log: one JSON object a line, of a stretch of steps or of a measurement on validation."""
+from radlite.training.loop import LOG, Loop, Watch, arguments, device
+from radlite.training.outlook import Needs, Outlook, Rehearsal
+from radlite.training.plan import Plan
 
 EXCLUDED = "excluded.json"
 """Name of the list of rows that were left out for their length."""
 
-VALIDATION_ITEMS = 32
-"""Rows of each task by which the validation loss is measured; enough to see a trend, cheap enough to look often."""
-
-_LOG_EVERY = 10
-
 _NO_ROOM = 64 << 20
 """Bytes left on a disk at which a checkpoint that could not be written is put down to it."""
+
+_REHEARSED = 4
+"""Steps of a rehearsal, but for the first, in which layers are compiled and memory is had."""
+
+_REHEARSAL_SECONDS = 60.0
+"""After which no further step of a rehearsal is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """A recipe held against this machine and what stands on its disk."""
+
+    base: Path
+    facts: dict[str, Any]
+    bf16: bool
+    attended: str
+    run: str
+    work: Path
 
 
 def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> Path:
@@ -54,71 +63,114 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
 
     With `resume` an unfinished run of the same recipe goes on from its newest whole checkpoint; on a CPU with the same
     number of threads the adapter is the same, bit for bit, as if nothing had happened. A finished one is returned.
-    Raises `UserError` if the recipe does not fit the base, the corpus, or what stands in `config.out`, and if another
-    process trains into the same place. Processes that torchrun started train one adapter together.
+    Raises `UserError` if the recipe does not fit the base, the corpus, this machine, or what stands in `config.out`,
+    and if another process trains into the same place. Processes that torchrun started train one adapter together.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
     with devices.joined(), exclusive(config.out) if devices.first() else contextlib.nullcontext(), _quiet():
-        base = base_folder(config.base)
-        facts: dict[str, Any] = {
-            "base": config.base,
-            "base_hash": manifest.weights_hash(base),
-            "template_hash": Renderer.from_folder(base).hash,
-            "corpus": corpus.describe(config.corpus).get("data"),
-            "wording": {task: named(task).wording for task in corpus.tasks(config.corpus)},
-            "recipe": config.model_dump(mode="json"),
-            **_about(config.base, base),
-        }
-        bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
-        attended = attention.chosen(config.attention, _device(), bf16)
-        run = _identity(config, facts, bf16, attended)
-        if devices.of_first(lambda: _finished(config.out, run, resume)):
+        start = _start(config)
+        if devices.of_first(lambda: _finished(config.out, start.run, resume)):
             return config.out
-        work = config.out.with_name(f"{config.out.name}.training")
-        checkpoint, step, rows_a_step = devices.of_first(lambda: _newest(work, run, resume))
-        devices.demand_same(run, checkpoint)
-        config = devices.shared_out(config, rows_a_step)
-        rows, validation, excluded, sources = _data(config, base)
-        mixture = _shares(rows)
+        work = start.work
+        whole = devices.of_first(lambda: _whole(work, start.run, resume))
+        checkpoint, step = whole[-1][::-1] if whole else (None, 0)
+        devices.demand_same(start.run, checkpoint)
+        config = _as_begun(config, checkpoint)
+        planned, _ = _planned(config, start)
         progress = progress and devices.first()
         if progress:
-            _show(mixture)
-        transformers.set_seed(config.seed)
-        model = _loaded(
-            transformers.AutoModelForCausalLM,
-            base,
-            dtype=torch.bfloat16 if bf16 else torch.float32,
-            attn_implementation=attended,
-        )
-        model = prepare(model, config, bf16)
-        devices.of_first(lambda: _open_log(work, step))
-        try:
-            with told(work):
-                steps = fit(model, config, work, rows, validation, bf16, run, checkpoint, progress)
-        except (SafetensorError, RuntimeError) as error:
-            # The writers of checkpoints have errors of their own for a full disk, and RuntimeError means much else.
-            if shutil.disk_usage(work).free > _NO_ROOM:
-                raise
-            raise UserError(f"The disk of {work} is full; free some space, then go on with --resume.") from error
+            plan.show(planned.mixture, rich.console.Console(stderr=True))
+        model = _model(config, start)
+        devices.of_first(lambda: _open_work(work, step))
+        with _faults(work), told(work):
+            steps = fit(
+                model, config, work, planned.rows, planned.validation, start.bf16, start.run, checkpoint, progress
+            )
         weights = devices.gathered(model) if config.shard else None
         if not devices.first():
             devices.meet()
             return config.out
-        facts |= {
-            "run": run,
+        facts = start.facts | {
+            "run": start.run,
             "devices": devices.count(),
             "steps": steps,
             "losses": _last_losses(work / LOG),
-            "excluded": dict(Counter(row["task"] for row in excluded)),
-            "mixture": mixture,
-            "sources": sources,
+            "excluded": dict(Counter(row["task"] for row in planned.excluded)),
+            "mixture": planned.mixture,
+            "sources": planned.sources,
         }
-        files = {LOG: (work / LOG).read_text("utf-8"), EXCLUDED: json.dumps(excluded, indent=1) + "\n"}
+        files = {LOG: (work / LOG).read_text("utf-8"), EXCLUDED: json.dumps(planned.excluded, indent=1) + "\n"}
         lora.save(model, config.out, files, facts, weights)
         shutil.rmtree(work)
         devices.meet()
     return config.out
+
+
+def rehearse(config: TrainConfig, resume: bool = False) -> Outlook:
+    """What the run will need and take, by a few of its real steps, in memory; no file stays.
+
+    Raises `UserError` for all that `train` would refuse, and where memory does not suffice for the steps.
+    """
+    with devices.joined(), _quiet():
+        start = _start(config)
+        _finished(config.out, start.run, False)
+        whole = _whole(start.work, start.run, resume)
+        devices.demand_same(start.run, None)
+        config = _as_begun(config, whole[-1][1] if whole else None)
+        planned, found = _planned(config, start)
+        room, before = outlook.free_memory(device().type == "cuda"), memory.peak()
+        model = _model(config, start)
+        return Outlook(
+            config=config,
+            plan=planned,
+            needs=found,
+            rehearsal=_rehearsed(model, config, planned, start.bf16, before),
+            device=torch.cuda.get_device_name()
+            if device().type == "cuda"
+            else f"CPU, {torch.get_num_threads()} threads",
+            precision="bf16" if start.bf16 else "fp32",
+            attention=start.attended.removeprefix("radlite_"),
+            free_memory=room,
+            free_disk=outlook.free_disk(config.out),
+            done=whole[-1][0] if whole else 0,
+        )
+
+
+def _start(config: TrainConfig) -> _Start:
+    """What the run is made from; raises `UserError` where that is not there or does not fit this machine."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    base = base_folder(config.base)
+    facts: dict[str, Any] = {
+        "base": config.base,
+        "base_hash": manifest.weights_hash(base),
+        "template_hash": Renderer.from_folder(base).hash,
+        "corpus": corpus.describe(config.corpus).get("data"),
+        "wording": {task: named(task).wording for task in corpus.tasks(config.corpus)},
+        "recipe": config.model_dump(mode="json"),
+        **_about(config.base, base),
+    }
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
+    attended = attention.chosen(config.attention, device(), bf16)
+    run = _identity(config, facts, bf16, attended)
+    return _Start(base, facts, bf16, attended, run, config.out.with_name(f"{config.out.name}.training"))
+
+
+def _planned(config: TrainConfig, start: _Start) -> tuple[Plan, Needs]:
+    """The plan of the run and its needs; raises `UserError` for what would fail later."""
+    cuda = device().type == "cuda"
+    outlook.free_disk(config.out)
+    planned = plan.draw(config, start.base)
+    found = outlook.needs(config, start.base, planned.rows, start.bf16, cuda)
+    outlook.demand(found, config.out, start.work, config, cuda)
+    return planned, found
+
+
+def _model(config: TrainConfig, start: _Start) -> Any:
+    """The base with the recipe's adapter at its start, which the seed decides."""
+    transformers.set_seed(config.seed)
+    dtype = torch.bfloat16 if start.bf16 else torch.float32
+    model = plan.loaded(transformers.AutoModelForCausalLM, start.base, dtype=dtype, attn_implementation=start.attended)
+    return prepare(model, config, start.bf16)
 
 
 def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
@@ -127,7 +179,7 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
     Raises `UserError` if the recipe names a matrix that the base lacks, or demands to compile where that does not pay.
     """
     kind = model.config._attn_implementation
-    able = _device().type == "cuda" and kind != "radlite_segments"
+    able = device().type == "cuda" and kind != "radlite_segments"
     if config.compile is True and not able:
         raise UserError(
             "The setting 'compile' is true, which needs a CUDA device and attention other than segments; "
@@ -155,23 +207,27 @@ def fit(
     run: str = "",
     checkpoint: Path | None = None,
     progress: bool = False,
+    watch: transformers.TrainerCallback | None = None,
 ) -> int:
     """Tune a prepared model on packed rows, in this order, and return how many steps were made.
 
-    Log and checkpoints go into the folder `work`; `checkpoint` is one of them to go on from.
+    Log and checkpoints go into the folder `work`; `checkpoint` is one of them to go on from. `watch` is told of each
+    step beside the log.
     """
     frame = None
-    if _device().type == "cuda" and model.config._attn_implementation != "radlite_segments":
+    if device().type == "cuda" and model.config._attn_implementation != "radlite_segments":
         every = itertools.chain(rows, *validation.values())
         frame = batches.frame(every, config.rows_per_step, config.pack_tokens)
-    arguments = _arguments(config, work, len(rows), bool(validation))
+    settings = arguments(config, work, len(rows), bool(validation))
     if devices.count() > 1:  # all take part in each pass, whether or not there are rows left
         rows = rows + [()] * (-len(rows) % (config.rows_per_step * devices.count()))
-    trainer = _Trainer(
-        model, arguments, rows, validation, shards=config.shard, frame=frame, bf16=bf16, run=run, progress=progress
+    trainer = Loop(
+        model, settings, rows, validation, shards=config.shard, frame=frame, bf16=bf16, run=run, progress=progress
     )
     if devices.rank():  # the base and the adapter's start are the same everywhere; what is dropped need not be
         torch.manual_seed(config.seed + devices.rank())
+    if watch:
+        trainer.add_callback(watch)
     try:
         # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
         with peft.helpers.disable_input_dtype_casting(trainer.model, active=bf16):
@@ -181,22 +237,25 @@ def fit(
     return int(trainer.state.global_step)
 
 
-def base_folder(base: str) -> Path:
-    """The folder of a base model: `base` itself, or the hub's model of that name (safetensors, JSON, template)."""
-    if Path(base).is_dir():
-        if not (Path(base) / "config.json").is_file():
-            raise UserError(f"The base folder {base!r} has no config.json; give the folder of a Hugging Face model.")
-        return Path(base)
-    import huggingface_hub
+def _rehearsed(model: Any, config: TrainConfig, planned: Plan, bf16: bool, before: int | None) -> Rehearsal:
+    """Make a few steps, the largest of the run first, and one measurement on validation.
 
-    wanted = ["*.safetensors", "*.json", "*.jinja", "README.md", "LICENSE", "NOTICE"]
-    try:
-        return Path(huggingface_hub.snapshot_download(base, allow_patterns=wanted))
-    except Exception as error:  # the hub's client raises of many kinds: name, network, rights, disk
-        raise UserError(
-            f"The base {base} is no folder here, and it cannot be had from the Hugging Face hub "
-            f"({type(error).__name__}); give a local model folder, or set HF_ENDPOINT to a mirror."
-        ) from error
+    `before` is what the process had held at most when the base was not there yet, in bytes.
+    """
+    size = devices.rows_a_step(config)
+    every = [planned.rows[at : at + size] for at in range(0, len(planned.rows), size)]
+    whole = [rows for rows in every if len(rows) == size] or every
+    chosen = [max(whole, key=outlook.tokens), *(whole[len(whole) * part // _REHEARSED] for part in range(_REHEARSED))]
+    rows = [row for step in chosen for row in step]
+    watch = Watch(list(map(outlook.tokens, chosen)), _REHEARSAL_SECONDS)
+    cuda = device().type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory(prefix="radlite-") as room, _faults(Path(room)):
+        fit(model, config, Path(room), rows, planned.validation, bf16, watch=watch)
+    peak = torch.cuda.max_memory_allocated() if cuda else memory.peak()
+    grown = peak if cuda or peak is None or before is None else peak - before
+    return Rehearsal(watch.timed, watch.tokens_per_second, watch.validation_seconds, grown)
 
 
 def _about(name: str, folder: Path) -> dict[str, Any]:
@@ -229,29 +288,35 @@ def _finished(out: Path, run: str, resume: bool) -> bool:
     raise UserError(f"{out} exists already; choose another out or delete it.")
 
 
-def _newest(work: Path, run: str, resume: bool) -> tuple[Path | None, int, int | None]:
-    """The newest whole checkpoint of an unfinished run, its step, and packed rows a step; (None, 0, None) without."""
+def _whole(work: Path, run: str, resume: bool) -> list[tuple[int, Path]]:
+    """The whole checkpoints of an unfinished run with their steps, the newest last."""
     if not resume and work.exists():
         raise UserError(f"{work} holds an unfinished run; go on with --resume, or delete the folder.")
-    whole: dict[int, tuple[Path, int | None]] = {}
+    whole = []
     for folder in work.glob("checkpoint-*"):
         # The manifest is written last: a checkpoint without one was cut off.
-        if not (folder / manifest.NAME).is_file():
-            shutil.rmtree(folder)
-            continue
-        made = manifest.read(folder, "checkpoint", ("run", "step"))
-        if made["run"] != run:
-            raise UserError(f"{work} is a run of another recipe, base or corpus; restore these, or delete the folder.")
-        whole[made["step"]] = (folder, made.get("rows_a_step"))
-    step = max(whole, default=0)
-    checkpoint, rows_a_step = whole.get(step, (None, None))
-    return checkpoint, step, rows_a_step
+        if (folder / manifest.NAME).is_file():
+            made = manifest.read(folder, "checkpoint", ("run", "step"))
+            if made["run"] != run:
+                raise UserError(
+                    f"{work} is a run of another recipe, base or corpus; restore these, or delete the folder."
+                )
+            whole.append((int(made["step"]), folder))
+    return sorted(whole)
 
 
-def _open_log(work: Path, step: int) -> None:
-    """Keep what the log says of the steps up to `step`; the others are made again."""
+def _as_begun(config: TrainConfig, checkpoint: Path | None) -> TrainConfig:
+    """The recipe for these processes, with steps of as many rows as those that led to the checkpoint."""
+    return devices.shared_out(config, manifest.read(checkpoint).get("rows_a_step")) if checkpoint else config
+
+
+def _open_work(work: Path, step: int) -> None:
+    """Keep what the log says of the steps up to `step`, which are made again, and no checkpoint that was cut off."""
     try:
         work.mkdir(parents=True, exist_ok=True)
+        for folder in work.glob("checkpoint-*"):
+            if not (folder / manifest.NAME).is_file():
+                shutil.rmtree(folder)
         log = work / LOG
         lines = log.read_text("utf-8").splitlines(keepends=True) if log.is_file() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
@@ -260,285 +325,11 @@ def _open_log(work: Path, step: int) -> None:
         raise UserError(f"Cannot write {work}: {error.strerror}. Choose another out.") from error
 
 
-def _data(
-    config: TrainConfig, base: Path
-) -> tuple[list[Row], dict[str, list[Row]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Packed rows of the whole run in their order, validation rows by task, the excluded rows, and the sources."""
-    weights = config.tasks
-    if "tasks" not in config.model_fields_set:
-        weights = {task: weight for task, weight in weights.items() if task in corpus.tasks(config.corpus)}
-    renderer = Renderer.from_folder(base)
-    context = _loaded(transformers.AutoConfig, base).max_position_embeddings
-    longest = min(config.max_tokens, context)
-    examples = [row for task in weights for row in _some(config, task, "train", config.limit_per_task)]
-    samples, excluded = batches.encode(examples, renderer, longest)
-    by_task: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        if (example.task, example.id) in samples:
-            by_task[example.task].append(example)
-    if empty := next((task for task in weights if task not in by_task), None):
-        raise UserError(
-            f"Every row of {empty} is longer than {longest} tokens, or of no tier in tiers; raise max_tokens, use a "
-            "base with a longer context, allow more tiers, or leave the task out."
-        )
-    validation = {}
-    for task in weights:
-        if f"{task}/validation.parquet" in corpus.describe(config.corpus)["files"]:
-            held, _ = batches.encode(_some(config, task, "validation", VALIDATION_ITEMS), renderer, longest)
-            if held:
-                validation[task] = batches.pack(list(held.values()), config.pack_tokens)
-    rows = _plan(config, by_task, weights, batches.balance(samples, config.length_balance))
-    used = (row for of_task in by_task.values() for row in of_task)
-    return rows, validation, excluded, _sources(used, corpus.describe(config.corpus).get("sources", {}))
-
-
-def _sources(examples: Iterable[Example], known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Where the rows learned from come from, under which terms, and how many there are of each kind."""
-    counted = Counter((row.source, row.tier, row.licence) for row in examples)
-    lines = []
-    for (source, tier, licence), count in sorted(counted.items()):
-        about = known.get(source, {})
-        names = {"source": source, "title": about.get("title", ""), "access": about.get("access", "")}
-        lines.append({**names, "tier": tier, "licence": licence, "rows": count})
-    return lines
-
-
-def _some(config: TrainConfig, task: str, split: str, limit: int | None) -> list[Example]:
-    rows = [row for row in corpus.scan(config.corpus, task, split) if row.tier in config.tiers]
-    return rows if limit is None or limit >= len(rows) else random.Random(f"{config.seed}/{task}").sample(rows, limit)
-
-
-def _plan(
-    config: TrainConfig,
-    by_task: Mapping[str, Sequence[Example]],
-    weights: Mapping[str, float],
-    samples: Mapping[tuple[str, str], Sample],
-) -> list[Row]:
-    """Packed rows of epoch after epoch; each epoch is drawn, shuffled and packed anew."""
-    wanted = config.max_steps and config.max_steps * devices.rows_a_step(config)
-    rows: list[Row] = []
-    balance = Balance(config.temperature, config.cap_per_task, config.label_balance, config.max_repeats)
-    epoch = 0
-    while len(rows) < wanted if wanted else epoch < config.epochs:
-        seed = config.seed + epoch
-        drawn = mix(by_task, weights, seed, balance)
-        rows += batches.pack([samples[example.task, example.id] for example in drawn], config.pack_tokens, seed)
-        epoch += 1
-    return rows[:wanted]
-
-
-def _shares(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """What the run shows of each task: samples, tokens that are learned, and their share by weight in the gradient."""
-    found: dict[str, dict[str, float]] = {}
-    for sample in (sample for row in rows for sample in row):
-        one = found.setdefault(sample.task, {"samples": 0, "answer_tokens": 0, "gradient_share": 0.0})
-        one["samples"] += 1
-        one["answer_tokens"] += sample.targets
-        one["gradient_share"] += sample.targets * sample.weight
-    total = sum(one["gradient_share"] for one in found.values())
-    return {
-        task: {**one, "gradient_share": round(one["gradient_share"] / total, 4)} for task, one in sorted(found.items())
-    }
-
-
-def _show(mixture: Mapping[str, Mapping[str, float]]) -> None:
-    """Print the realised shares of the tasks."""
-    table = rich.table.Table("task", box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    totals = {name: sum(one[name] for one in mixture.values()) for name in ("samples", "answer_tokens")}
-    for title in ("samples", "share", "answer tokens", "share", "share of the gradient"):
-        table.add_column(title, justify="right")
-    for task, one in mixture.items():
-        counts = [text for name, total in totals.items() for text in (f"{one[name]:,}", f"{one[name] / total:.1%}")]
-        table.add_row(task, *counts, f"{one['gradient_share']:.1%}")
-    rich.console.Console(stderr=True).print(table)
-
-
-def _loaded(kind: Any, base: Path, **settings: Any) -> Any:
-    try:
-        return kind.from_pretrained(base, local_files_only=True, **settings)
-    except Exception as error:  # the libraries below raise anything for a damaged file, bare Exception included
-        raise UserError(f"Cannot load the base in {base} ({type(error).__name__}); get it again.") from error
-
-
-def _arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any:
-    cuda = _device().type == "cuda"
-    arguments = transformers.TrainingArguments(
-        output_dir=str(work),
-        max_steps=-(-rows // devices.rows_a_step(config)),
-        per_device_train_batch_size=config.rows_per_step,
-        gradient_accumulation_steps=config.gradient_accumulation,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
-        warmup_steps=config.warmup,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        optim="adamw_torch_fused",
-        seed=config.seed,
-        train_sampling_strategy="sequential",
-        logging_steps=_LOG_EVERY,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if validate else "no",
-        eval_steps=config.evaluate_every,
-        save_steps=config.save_every,
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=cuda,
-        accelerator_config={"non_blocking": cuda},
-        average_tokens_across_devices=True,
-        ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,
-        use_cpu=not cuda,
-    )
-    arguments._n_gpu = int(cuda)  # one device a process, however many the machine has
-    return arguments
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _has_bf16() -> bool:
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
-class _Trainer(devices.Trainer):
-    """transformers' loop with our loss, our validation, our log and our progress bar."""
-
-    loss_is_scaled_for_ga = True
-
-    def __init__(
-        self,
-        model: Any,
-        arguments: Any,
-        rows: list[Row],
-        validation: dict[str, list[Row]],
-        *,
-        shards: bool,
-        frame: Frame | None,
-        bf16: bool,
-        run: str,
-        progress: bool,
-    ) -> None:
-        super().__init__(
-            model,
-            arguments,
-            data_collator=functools.partial(batches.collate, frame=frame),
-            train_dataset=rows,
-            eval_dataset=validation or None,
-            callbacks=[_Journal(self)],
-            shards=shards,
-        )
-        self.remove_callback(transformers.trainer_callback.PrinterCallback)
-        self.frame = frame
-        self.bf16 = bf16
-        self.run = run
-        self.validation_losses: dict[str, float] = {}
-        self.tokens = 0
-        self.idle_seconds = 0.0
-        self.bar = rich.progress.Progress(
-            *rich.progress.Progress.get_default_columns(),
-            rich.progress.TextColumn("loss {task.fields[loss]:.3f}"),
-            console=rich.console.Console(stderr=True),
-            disable=not progress,
-        )
-        self.line = self.bar.add_task("training", total=arguments.max_steps, loss=float("nan"))
-
-    def compute_loss(
-        self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """The batch's share of the mean over all targets of the step, whatever the rows and passes it is cut into."""
-        self.tokens += inputs["useful"]
-        # Gradients are averaged over devices, but the targets were counted over all of them.
-        share: float = self.accelerator.num_processes / num_items_in_batch
-        return batches.loss(model, inputs, self.bf16) * share
-
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Measure the validation loss of each task, in nats a target token."""
-        begun = time.perf_counter()
-        self.validation_losses = self._measure()
-        losses = {f"eval_{task}_loss": value for task, value in self.validation_losses.items()}
-        self.idle_seconds += time.perf_counter() - begun
-        self.log(dict(losses))
-        self.callback_handler.on_evaluate(self.args, self.state, self.control, losses)
-        return losses
-
-    def _measure(self) -> dict[str, float]:
-        self.model.eval()
-        losses = {}
-        # A frame has room for the rows of a step; without one, more rows at once would be no faster.
-        size = self.args.per_device_train_batch_size if self.frame else 1
-        others = size * devices.count()
-        # A layer in parts keeps what it was put together in, and inference's tensors cannot be trained with.
-        with torch.no_grad() if self.shards else torch.inference_mode():
-            for task, rows in (self.eval_dataset or {}).items():
-                summed = sum(
-                    batches.loss(self.model, self._prepare_inputs(self.data_collator(part)), self.bf16).item()
-                    for part in (
-                        rows[at : at + size]
-                        for at in range(devices.rank() * size, -(-len(rows) // others) * others, others)
-                    )
-                )
-                (summed,) = devices.total([summed])
-                losses[task] = round(summed / sum(sample.targets for row in rows for sample in row), 6)
-        self.model.train()
-        return losses
-
-    def note(self, entry: Mapping[str, Any]) -> None:
-        """Append a line to the training log."""
-        if not devices.first():
-            return
-        with (Path(self.args.output_dir) / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        self.bar.stop()
-
-
-class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
-    """Writes the log, moves the bar, and marks a checkpoint as whole once all of it is written."""
-
-    def __init__(self, trainer: _Trainer) -> None:
-        self.trainer = trainer
-        self.since = (0.0, 0)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.since = (time.perf_counter(), 0)
-        self.trainer.bar.start()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == state.max_steps:
-            control.should_log = True
-            control.should_evaluate = self.trainer.eval_dataset is not None
-        self.trainer.bar.update(self.trainer.line, completed=state.global_step)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any) -> None:
-        if "loss" in logs:
-            trainer = self.trainer
-            now, seconds = time.perf_counter(), trainer.idle_seconds
-            (tokens,) = devices.total([trainer.tokens - self.since[1]])
-            speed = tokens / (now - self.since[0] - seconds)
-            self.since, trainer.idle_seconds = (now, trainer.tokens), 0.0
-            loss = round(logs["loss"], 6)
-            trainer.bar.update(trainer.line, loss=loss)
-            kept = {name: logs[name] for name in ("learning_rate", "grad_norm") if name in logs}
-            entry = {"step": state.global_step, "loss": loss, **kept, "tokens_per_second": round(speed)}
-            trainer.note(entry)
-        elif losses := {name[5:-5]: value for name, value in logs.items() if name.startswith("eval_")}:
-            self.trainer.note({"step": state.global_step, "validation": losses})
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        devices.meet()  # all have written their part
-        if devices.first():
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            rows = args.train_batch_size * args.gradient_accumulation_steps * devices.count()
-            facts = {"run": self.trainer.run, "step": state.global_step, "rows_a_step": rows}
-            manifest.write(folder, manifest.describe("checkpoint", **facts))
 
 
 @contextlib.contextmanager
@@ -555,3 +346,20 @@ def _quiet() -> Iterator[None]:
     finally:
         transformers.logging.set_verbosity(verbosity)
         transformers.logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _faults(work: Path) -> Iterator[None]:
+    """Errors of the libraries beneath that mean a full disk or too little memory, as sentences."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise UserError(
+                "The memory does not suffice for a step; lower pack_tokens, rows_per_step or rank, or take a smaller "
+                "base, then begin anew."
+            ) from error
+        # The writers of checkpoints have errors of their own for a full disk, and RuntimeError means much else.
+        if shutil.disk_usage(work).free > _NO_ROOM:
+            raise
+        raise UserError(f"The disk of {work} is full; free some space, then go on with --resume.") from error
