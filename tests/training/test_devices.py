@@ -1,6 +1,11 @@
 """Several processes on one CPU, over gloo, as several devices would be."""
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from radlite import manifest
+from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.training import devices
 from radlite.training.config import TrainConfig
 from tests.training import processes
-from tests.training.conftest import examples
+from tests.training.conftest import example, examples
 
 Recipe = Callable[..., TrainConfig]
 pytestmark = pytest.mark.parametrize("base", ["qwen3"], indirect=True)
@@ -147,3 +153,51 @@ def test_a_step_of_a_run_stays_what_it_was_when_the_number_of_processes_changes(
     assert devices.shared_out(config, 12) is config
     shared = devices.shared_out(config, 30)
     assert (shared.rows_per_step, shared.gradient_accumulation) == (3, 10)
+
+
+@slow
+def test_a_row_that_no_loss_can_be_had_of_ends_all_and_is_named(recipe: Recipe, base: Path, tmp_path: Path) -> None:
+    poisoned = tmp_path / "poisoned"
+    shutil.copytree(base, poisoned)
+    tokens = Renderer.from_folder(base).tokenizer.encode("Zq")
+    weights = load_file(base / "model.safetensors")
+    weights["model.embed_tokens.weight"][tokens[-1]] = torch.nan
+    save_file(weights, poisoned / "model.safetensors", {"format": "pt"})
+    bad = example("n_staging", 99, {"report": "Zq"}, "N1")
+    corpus.write(tmp_path / "rows", [*examples(), bad], {})
+    config = recipe(base=str(poisoned), corpus=tmp_path / "rows", max_steps=None, epochs=1)
+    told = [sentence for _, sentence in (worker.end() for worker in processes.start(config, config))]
+    assert any("not finite" in sentence and "n_staging-train-99" in sentence for sentence in told), told
+    assert not config.out.exists()
+
+
+@slow
+def test_torchrun_starts_it_and_an_error_is_told_once(recipe: Recipe, tmp_path: Path) -> None:
+    config = recipe(**UNEVEN)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(config.model_dump_json(exclude_unset=True))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "radlite", "train", file]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout) == (0, f"Adapter: {config.out}\n"), done.stderr
+    assert done.stderr.count("share of the gradient") == 1
+    assert manifest.read(config.out)["devices"] == 2
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=200)
+    assert done.returncode != 0 and done.stdout == ""
+    assert done.stderr.count("exists already; choose another out or delete it.") == 1
+
+
+@slow
+def test_the_lines_for_ray_in_the_documentation_train(recipe: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("ray.train.torch", reason="Ray is not installed: pip install 'ray[train]'")
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
+    (script,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "TorchTrainer" in block]
+    config = recipe(**UNEVEN)
+    (tmp_path / "recipe.yaml").write_text(config.model_dump_json(exclude_unset=True))
+    (tmp_path / "on_ray.py").write_text(script)
+    settings = {"RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "on_ray.py", tmp_path / "recipe.yaml", "2"],
+        capture_output=True, text=True, timeout=280, env={**os.environ, **settings},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert manifest.read(config.out)["devices"] == 2
