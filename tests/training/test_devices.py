@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,15 +12,16 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from radlite import manifest
-from radlite.chat import Renderer
 from radlite.data import corpus
+from radlite.tokenizer import Tokenizer
 from radlite.training import devices
 from radlite.training.config import TrainConfig
 from tests.training import processes
 from tests.training.conftest import example, examples
+from tests.training.test_faults import poisoned
 
 Recipe = Callable[..., TrainConfig]
 pytestmark = pytest.mark.parametrize("base", ["qwen3"], indirect=True)
@@ -157,18 +157,25 @@ def test_a_step_of_a_run_stays_what_it_was_when_the_number_of_processes_changes(
 
 @slow
 def test_a_row_that_no_loss_can_be_had_of_ends_all_and_is_named(recipe: Recipe, base: Path, tmp_path: Path) -> None:
-    poisoned = tmp_path / "poisoned"
-    shutil.copytree(base, poisoned)
-    tokens = Renderer.from_folder(base).tokenizer.encode("Zq")
-    weights = load_file(base / "model.safetensors")
-    weights["model.embed_tokens.weight"][tokens[-1]] = torch.nan
-    save_file(weights, poisoned / "model.safetensors", {"format": "pt"})
-    bad = example("n_staging", 99, {"report": "Zq"}, "N1")
-    corpus.write(tmp_path / "rows", [*examples(), bad], {})
-    config = recipe(base=str(poisoned), corpus=tmp_path / "rows", max_steps=None, epochs=1)
+    folder = poisoned(base, tmp_path / "poisoned", Tokenizer.from_folder(base).encode("§")[-1])
+    corpus.write(tmp_path / "rows", [*examples(), example("n_staging", 99, {"report": "The secret is §."}, "N1")], {})
+    config = recipe(base=str(folder), corpus=tmp_path / "rows", max_steps=None, epochs=1)
     told = [sentence for _, sentence in (worker.end() for worker in processes.start(config, config))]
-    assert any("not finite" in sentence and "n_staging-train-99" in sentence for sentence in told), told
+    assert any("not finite: that comes from the rows n_staging n_staging-train-99;" in one for one in told), told
+    assert not any("secret" in one for one in told)
     assert not config.out.exists()
+
+
+@slow
+def test_scores_and_the_best_adapter_are_the_same_when_processes_share_the_asking(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    usual = {**UNEVEN, "max_steps": 8, "evaluate_every": 4, "generate_items": 2, "keep_best": "loss", "patience": 3}
+    one, two = recipe(out=tmp_path / "one", rows_per_step=2, **usual), recipe(out=tmp_path / "two", **usual)
+    processes.run(one, 1)
+    processes.run(two, 2)
+    assert alike(two.out, one.out)
+    assert manifest.read(two.out)["kept"]["step"] == manifest.read(one.out)["kept"]["step"]
 
 
 @slow

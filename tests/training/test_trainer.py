@@ -102,7 +102,7 @@ def test_bf16_and_masked_attention_learn_the_same(recipe: Recipe, tmp_path: Path
 
 @qwen3
 def test_a_run_killed_and_resumed_ends_with_the_same_weights(recipe: Recipe, tmp_path: Path) -> None:
-    config = recipe(max_steps=40, save_every=5, evaluate_every=7, dropout=0.05)
+    config = recipe(max_steps=40, save_every=5, evaluate_every=7, dropout=0.05, keep_best="loss")
     whole = train(config.model_copy(update={"out": tmp_path / "whole"}), progress=False)
     work = tmp_path / "adapter.training"
     child = subprocess.Popen([sys.executable, "-c", RUN, config.model_dump_json(exclude_unset=True)])

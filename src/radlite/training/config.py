@@ -87,8 +87,30 @@ class TrainConfig(pydantic.BaseModel):
         le=1,
         description="0: each token of an answer counts alike, so that long answers rule; 1: each answer does.",
     )
-    evaluate_every: int = Field(200, ge=1, description="Steps between two measurements of the validation loss.")
+    evaluate_every: int = Field(200, ge=1, description="Steps between two measurements on validation.")
+    generate_items: int = Field(
+        0,
+        ge=0,
+        description="Validation items of each task that the model answers at each measurement, for a score by the "
+        "task's own metric; 0: none.",
+    )
+    keep_best: Literal["loss", "score"] | None = Field(
+        None,
+        description="Adapter to keep: that of the measurement with the lowest validation loss or the highest score, "
+        "as a mean over tasks; unset: the last one.",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Measurements in a row without a better one (by keep_best, else by loss) that end the run; unset: "
+        "it goes to its end.",
+    )
     save_every: int = Field(200, ge=1, description="Steps between two checkpoints; the last two are kept.")
+    report_to: Literal["tensorboard", "mlflow", "wandb", "trackio"] | None = Field(
+        None,
+        description="Where losses, scores and rates are sent besides the log, with transformers' own settings and the "
+        "base's configuration; unset: nowhere.",
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="Arithmetic of the model; auto: bf16 where the processor has it. The adapter is fp32."
     )
@@ -128,6 +150,24 @@ class TrainConfig(pydantic.BaseModel):
         if not weights:
             raise UserError("The setting 'tasks' names no task; name one or leave the setting out.")
         return weights
+
+    @pydantic.model_validator(mode="after")
+    def _scores_are_measured_where_they_decide(self) -> "TrainConfig":
+        if self.keep_best == "score" and not self.generate_items:
+            raise UserError(
+                "The adapter with the best score is to be kept (keep_best), but no scores are measured; set "
+                "generate_items, for instance to 16, or keep_best to loss."
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _a_model_in_parts_only_learns(self) -> "TrainConfig":
+        for name in ("generate_items", "keep_best", "patience"):
+            if self.shard and getattr(self, name):
+                raise UserError(
+                    f"The setting {name!r} needs a whole model in each process; leave it out, or set shard to false."
+                )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _longest_row_fits_a_pack(self) -> "TrainConfig":
@@ -230,7 +270,7 @@ def _kind(annotation: Any) -> str:
     origin = typing.get_origin(annotation)
     if origin is Literal:
         return "one of " + ", ".join(str(choice).lower() for choice in typing.get_args(annotation))
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         return " or ".join(map(_kind, typing.get_args(annotation)))
     return names[origin or annotation]
 

@@ -126,6 +126,15 @@ def total(values: Sequence[float]) -> list[float]:
     return tensor.tolist()
 
 
+def pooled(parts: list[T]) -> list[T]:
+    """The lists of all processes as one, in all of them."""
+    if count() == 1:
+        return parts
+    found: list[Any] = [None] * count()
+    dist.all_gather_object(found, parts)
+    return [part for its in found for part in its]
+
+
 def meet() -> None:
     """Wait until all processes have come here."""
     total([0.0])

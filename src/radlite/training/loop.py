@@ -1,11 +1,12 @@
 """transformers' training loop with our loss, validation, log, checkpoints and progress."""
 
 import functools
+import importlib.util
 import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,12 +14,14 @@ import rich.console
 import rich.progress
 import torch
 import transformers
+import transformers.integrations
 import transformers.trainer_callback
 
 from radlite import manifest
 from radlite.errors import UserError
-from radlite.training import batches, devices
+from radlite.training import batches, devices, scores
 from radlite.training.batches import Frame, Row, Sample
+from radlite.training.best import Best
 from radlite.training.config import TrainConfig
 
 LOG = "log.jsonl"
@@ -28,6 +31,24 @@ _LOG_EVERY = 10
 
 _NAMED = 5
 """Rows that a sentence names at most."""
+
+
+def tracker(config: TrainConfig) -> Any:
+    """transformers' callback that sends the numbers of a run to what `report_to` names; None if it names nothing.
+
+    TensorBoard's files go into `OUT.tensorboard`, unless its variable says otherwise. Raises `UserError` if what it
+    needs is not installed.
+    """
+    name = config.report_to
+    if name is None:
+        return None
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"The setting report_to is {name}, which is not installed; run pip install {name}.")
+    (kind,) = transformers.integrations.get_reporting_integration_callbacks([name])
+    callback = kind()
+    if name == "tensorboard" and callback.logging_dir is None:
+        callback.logging_dir = str(config.out.with_name(f"{config.out.name}.tensorboard"))
+    return callback
 
 
 def device() -> torch.device:
@@ -63,7 +84,8 @@ def arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any
         eval_steps=config.evaluate_every,
         save_steps=config.save_every,
         save_total_limit=2,
-        report_to="none",
+        report_to="none",  # but what `tracker` adds
+        run_name=config.out.name,
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=cuda,
@@ -77,6 +99,10 @@ def arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any
     )
     made._n_gpu = int(cuda)  # one device a process, however many the machine has
     return made
+
+
+class Diverged(UserError):
+    """A loss or a gradient is not finite."""
 
 
 class Loop(devices.Trainer):
@@ -96,6 +122,8 @@ class Loop(devices.Trainer):
         bf16: bool,
         run: str,
         progress: bool,
+        best: Best,
+        score: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -110,18 +138,19 @@ class Loop(devices.Trainer):
         self.frame = frame
         self.bf16 = bf16
         self.run = run
-        self.validation_losses: dict[str, float] = {}
+        self.best = best
+        self.score = score
         self.fault: torch.Tensor | None = None
         """On a GPU the first step with a loss or gradient that is not finite; 0 as long as there is none."""
         self.tokens = 0
         self.idle_seconds = 0.0
         self.bar = rich.progress.Progress(
             *rich.progress.Progress.get_default_columns(),
-            rich.progress.TextColumn("loss {task.fields[loss]:.3f}"),
+            rich.progress.TextColumn("loss {task.fields[loss]:.3f}{task.fields[measured]}"),
             console=rich.console.Console(stderr=True),
             disable=not progress,
         )
-        self.line = self.bar.add_task("training", total=arguments.max_steps, loss=float("nan"))
+        self.line = self.bar.add_task("training", total=arguments.max_steps, loss=float("nan"), measured="")
 
     def compute_loss(
         self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -144,16 +173,16 @@ class Loop(devices.Trainer):
             self.stop(step)
 
     def demand_sound(self) -> None:
-        """Raise `UserError` if a step so far had a loss or a gradient that is not finite."""
+        """Raise `Diverged` if a step so far had a loss or a gradient that is not finite."""
         if self.fault is not None and (step := int(self.fault.item())):
             self.stop(step)
 
     def stop(self, step: int) -> NoReturn:
-        """Raise `UserError` that tells of this step, and of its rows those that do it alone."""
+        """Raise `Diverged` that tells of this step, and of its rows those that do it alone."""
         size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * devices.count()
         rows = self.train_dataset[(step - 1) * size : step * size]
         samples = [sample for row in rows for sample in row]
-        raise UserError(
+        raise Diverged(
             f"Step {step} has a loss or a gradient that is not finite: {self._cause(samples)}. {self._kept()}"
         )
 
@@ -190,14 +219,29 @@ class Loop(devices.Trainer):
         return f"The checkpoint of step {max(steps)} is whole." if steps else "There is no checkpoint yet."
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Measure the validation loss of each task, in nats a target token."""
-        begun = time.perf_counter()
-        self.validation_losses = self._measure()
-        losses = {f"eval_{task}_loss": value for task, value in self.validation_losses.items()}
+        """Measure the validation loss of each task, in nats a target token, and if asked for how well it answers.
+
+        The weights are kept if they are the best so far; the run ends if there was no better measurement for long.
+        """
+        begun, step = time.perf_counter(), self.state.global_step
+        found = {"loss": self._measure()}
+        if self.score:
+            found["score"] = self.score()
+        macro = {kind: scores.macro(values) for kind, values in found.items() if values}
+        if macro:
+            names = {"loss": "validation", "score": "scores"}
+            self.note({"step": step, **{names[kind]: values for kind, values in found.items()}, "macro": macro})
+            if self.best.take(step, macro) and self.best.kept and devices.first():
+                self.best.save(self.model, Path(self.args.output_dir))
+            self.control.should_training_stop |= self.best.stopped
+            told = "".join(f", validation {kind} {value:.3f}" for kind, value in macro.items())
+            self.bar.update(self.line, measured=f"{told} (best: step {self.best.step})")
         self.idle_seconds += time.perf_counter() - begun
-        self.log(dict(losses))
-        self.callback_handler.on_evaluate(self.args, self.state, self.control, losses)
-        return losses
+        flat = {f"eval_{task}_{kind}": value for kind, values in found.items() for task, value in values.items()}
+        flat |= {f"eval_macro_{kind}": value for kind, value in macro.items()}
+        self.log(dict(flat))
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, flat)
+        return flat
 
     def _measure(self) -> dict[str, float]:
         self.model.eval()
@@ -215,7 +259,7 @@ class Loop(devices.Trainer):
                 (summed,) = devices.total([summed])
                 losses[task] = round(summed / sum(sample.targets for row in rows for sample in row), 6)
                 if not math.isfinite(summed):
-                    raise UserError(
+                    raise Diverged(
                         f"The validation loss of {task} is not finite after step {self.state.global_step}; lower "
                         f"learning_rate, or get the base again. {self._kept()}"
                     )
@@ -268,8 +312,6 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
             kept = {name: logs[name] for name in ("learning_rate", "grad_norm") if name in logs}
             entry = {"step": state.global_step, "loss": loss, **kept, "tokens_per_second": round(speed)}
             trainer.note(entry)
-        elif losses := {name[5:-5]: value for name, value in logs.items() if name.startswith("eval_")}:
-            self.trainer.note({"step": state.global_step, "validation": losses})
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         devices.meet()  # all have written their part
@@ -283,6 +325,7 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
         rows = args.train_batch_size * args.gradient_accumulation_steps * devices.count()
         facts = {"run": self.trainer.run, "step": state.global_step, "rows_a_step": rows}
         manifest.write(folder, manifest.describe("checkpoint", **facts))
+        self.trainer.best.settle(Path(args.output_dir))
 
 
 class Watch(transformers.TrainerCallback):  # type: ignore[misc]

@@ -16,6 +16,7 @@ from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
+from radlite.evaluation import selection
 from radlite.tasks import Example
 from radlite.training import batches, devices
 from radlite.training.batches import Row, Sample
@@ -34,6 +35,9 @@ class Plan:
 
     validation: dict[str, list[Row]]
     """Task to packed rows that are measured and never learned."""
+
+    asked: list[Example]
+    """Of validation, what the model is asked at each measurement."""
 
     excluded: list[dict[str, Any]]
     """`{id, task, tokens}` of the rows that are too long."""
@@ -73,16 +77,24 @@ def draw(config: TrainConfig, base: Path) -> Plan:
             f"Every row of {empty} is longer than {longest} tokens, or of no tier in tiers; raise max_tokens, use a "
             "base with a longer context, allow more tiers, or leave the task out."
         )
-    validation = {}
+    validation, asked = {}, []
     for task in weights:
-        if f"{task}/validation.parquet" in corpus.describe(config.corpus)["files"]:
-            held, _ = batches.encode(_some(config, task, "validation", VALIDATION_ITEMS), renderer, longest)
+        if corpus.has(config.corpus, task, "validation"):
+            given = _some(config, task, "validation", None)
+            held, _ = batches.encode(_sampled(config, task, given, VALIDATION_ITEMS), renderer, longest)
             if held:
                 validation[task] = batches.pack(list(held.values()), config.pack_tokens)
+            if config.generate_items:
+                asked += selection.sample(given, config.generate_items, config.seed)
+    if not (asked if config.keep_best == "score" else validation) and (config.keep_best or config.patience):
+        raise UserError(
+            "keep_best and patience go by rows of validation, of which the corpus has none for these tasks; build it "
+            "with more rows, or leave both unset."
+        )
     rows = _drawn(config, by_task, weights, batches.balance(samples, config.length_balance))
     used = (row for of_task in by_task.values() for row in of_task)
     sources = _sources(used, corpus.describe(config.corpus).get("sources", {}))
-    return Plan(rows, validation, excluded, sources, _shares(rows))
+    return Plan(rows, validation, asked, excluded, sources, _shares(rows))
 
 
 def _sources(examples: Iterable[Example], known: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -98,6 +110,10 @@ def _sources(examples: Iterable[Example], known: Mapping[str, Mapping[str, Any]]
 
 def _some(config: TrainConfig, task: str, split: str, limit: int | None) -> list[Example]:
     rows = [row for row in corpus.scan(config.corpus, task, split) if row.tier in config.tiers]
+    return _sampled(config, task, rows, limit)
+
+
+def _sampled(config: TrainConfig, task: str, rows: list[Example], limit: int | None) -> list[Example]:
     return rows if limit is None or limit >= len(rows) else random.Random(f"{config.seed}/{task}").sample(rows, limit)
 
 

@@ -1,22 +1,25 @@
 """The training run: a recipe and a corpus in, an adapter folder out; it can be killed at any time and resumed."""
 
 import contextlib
+import functools
 import itertools
 import json
 import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import peft
 import peft.helpers
 import rich.console
 import torch
 import transformers
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from radlite import manifest
 from radlite.chat import Renderer
@@ -26,10 +29,11 @@ from radlite.files import exclusive, front_matter, told
 from radlite.hub import base_folder
 from radlite.runtime import memory
 from radlite.tasks import named
-from radlite.training import attention, batches, devices, layers, lora, outlook, plan
+from radlite.training import attention, batches, devices, layers, lora, outlook, plan, scores
 from radlite.training.batches import Row
+from radlite.training.best import Best, forget
 from radlite.training.config import TrainConfig
-from radlite.training.loop import LOG, Loop, Watch, arguments, device
+from radlite.training.loop import LOG, Loop, Watch, arguments, device, tracker
 from radlite.training.outlook import Needs, Outlook, Rehearsal
 from radlite.training.plan import Plan
 
@@ -82,9 +86,20 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
         model = _model(config, start)
         devices.of_first(lambda: _open_work(work, step))
         with _faults(work), told(work):
-            steps = fit(
-                model, config, work, planned.rows, planned.validation, start.bf16, start.run, checkpoint, progress
+            steps, best = fit(
+                model,
+                config,
+                work,
+                planned.rows,
+                planned.validation,
+                start.bf16,
+                start.run,
+                checkpoint,
+                progress,
+                score=_score(model, planned, start),
             )
+            if best.kept and devices.first():
+                best.load(model, work)
         weights = devices.gathered(model) if config.shard else None
         if not devices.first():
             devices.meet()
@@ -93,11 +108,13 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "run": start.run,
             "devices": devices.count(),
             "steps": steps,
-            "losses": _last_losses(work / LOG),
+            **_measured(work / LOG, best.step if best.kept else steps),
             "excluded": dict(Counter(row["task"] for row in planned.excluded)),
             "mixture": planned.mixture,
             "sources": planned.sources,
         }
+        if best.kept:
+            facts["kept"] = {"step": best.step, "by": best.by, "value": best.value}
         files = {LOG: (work / LOG).read_text("utf-8"), EXCLUDED: json.dumps(planned.excluded, indent=1) + "\n"}
         lora.save(model, config.out, files, facts, weights)
         shutil.rmtree(work)
@@ -123,7 +140,7 @@ def rehearse(config: TrainConfig, resume: bool = False) -> Outlook:
             config=config,
             plan=planned,
             needs=found,
-            rehearsal=_rehearsed(model, config, planned, start.bf16, before),
+            rehearsal=_rehearsed(model, config, planned, start, before),
             device=torch.cuda.get_device_name()
             if device().type == "cuda"
             else f"CPU, {torch.get_num_threads()} threads",
@@ -159,6 +176,7 @@ def _planned(config: TrainConfig, start: _Start) -> tuple[Plan, Needs]:
     """The plan of the run and its needs; raises `UserError` for what would fail later."""
     cuda = device().type == "cuda"
     outlook.free_disk(config.out)
+    tracker(config)
     planned = plan.draw(config, start.base)
     found = outlook.needs(config, start.base, planned.rows, start.bf16, cuda)
     outlook.demand(found, config.out, start.work, config, cuda)
@@ -208,36 +226,53 @@ def fit(
     checkpoint: Path | None = None,
     progress: bool = False,
     watch: transformers.TrainerCallback | None = None,
-) -> int:
-    """Tune a prepared model on packed rows, in this order, and return how many steps were made.
+    score: Callable[[], dict[str, float]] | None = None,
+) -> tuple[int, Best]:
+    """Tune a prepared model on packed rows, in this order; return how many steps were made, and what was best.
 
     Log and checkpoints go into the folder `work`; `checkpoint` is one of them to go on from. `watch` is told of each
-    step beside the log.
+    step beside the log; `score` tells at each measurement how well each task is answered.
     """
     frame = None
     if device().type == "cuda" and model.config._attn_implementation != "radlite_segments":
         every = itertools.chain(rows, *validation.values())
         frame = batches.frame(every, config.rows_per_step, config.pack_tokens)
+    best = Best(config.keep_best or "loss", config.patience, kept=bool(config.keep_best))
+    if checkpoint:
+        best.replay(work / LOG)
+        if best.stopped:  # and the run ended before its adapter was written
+            peft.set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
+            return int(manifest.read(checkpoint)["step"]), best
     settings = arguments(config, work, len(rows), bool(validation))
     if devices.count() > 1:  # all take part in each pass, whether or not there are rows left
         rows = rows + [()] * (-len(rows) % (config.rows_per_step * devices.count()))
     trainer = Loop(
-        model, settings, rows, validation, shards=config.shard, frame=frame, bf16=bf16, run=run, progress=progress
+        model,
+        settings,
+        rows,
+        validation,
+        shards=config.shard,
+        frame=frame,
+        bf16=bf16,
+        run=run,
+        progress=progress,
+        best=best,
+        score=score,
     )
     if devices.rank():  # the base and the adapter's start are the same everywhere; what is dropped need not be
         torch.manual_seed(config.seed + devices.rank())
-    if watch:
-        trainer.add_callback(watch)
+    for callback in filter(None, (watch, tracker(config))):
+        trainer.add_callback(callback)
     try:
         # Autocast gives each matrix its type; PEFT's own casts, to fp32 and back, would cost 6-9 % of the time.
         with peft.helpers.disable_input_dtype_casting(trainer.model, active=bf16):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         trainer.close()
-    return int(trainer.state.global_step)
+    return int(trainer.state.global_step), best
 
 
-def _rehearsed(model: Any, config: TrainConfig, planned: Plan, bf16: bool, before: int | None) -> Rehearsal:
+def _rehearsed(model: Any, config: TrainConfig, planned: Plan, start: _Start, before: int | None) -> Rehearsal:
     """Make a few steps, the largest of the run first, and one measurement on validation.
 
     `before` is what the process had held at most when the base was not there yet, in bytes.
@@ -252,7 +287,16 @@ def _rehearsed(model: Any, config: TrainConfig, planned: Plan, bf16: bool, befor
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory(prefix="radlite-") as room, _faults(Path(room)):
-        fit(model, config, Path(room), rows, planned.validation, bf16, watch=watch)
+        fit(
+            model,
+            config.model_copy(update={"report_to": None}),
+            Path(room),
+            rows,
+            planned.validation,
+            start.bf16,
+            watch=watch,
+            score=_score(model, planned, start),
+        )
     peak = torch.cuda.max_memory_allocated() if cuda else memory.peak()
     grown = peak if cuda or peak is None or before is None else peak - before
     return Rehearsal(watch.timed, watch.tokens_per_second, watch.validation_seconds, grown)
@@ -267,17 +311,26 @@ def _about(name: str, folder: Path) -> dict[str, Any]:
 
 def _identity(config: TrainConfig, facts: Mapping[str, Any], bf16: bool, attended: str) -> str:
     """Digest of all that the weights depend on; where things stand and how many threads work is not part of it."""
-    settings = config.model_dump(mode="json", exclude={"base", "corpus", "out", "threads"})
+    settings = config.model_dump(mode="json", exclude={"base", "corpus", "out", "threads", "report_to"})
     return manifest.text_hash(
         [settings, facts["base_hash"], facts["template_hash"], facts["corpus"], facts["wording"], bf16, attended]
     )
 
 
-def _last_losses(log: Path) -> dict[str, Any]:
-    """The last training loss and the last validation losses of the log, whichever process wrote them."""
+def _score(model: Any, planned: Plan, start: _Start) -> Callable[[], dict[str, float]] | None:
+    """What measures how well the model answers, if it is asked anything."""
+    if not planned.asked:
+        return None
+    return functools.partial(scores.measure, model, Renderer.from_folder(start.base), planned.asked, start.bf16)
+
+
+def _measured(log: Path, step: int) -> dict[str, Any]:
+    """The last losses and scores of the log up to this step, whichever process wrote them."""
     entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-    last = {name: entry[name] for entry in entries for name in ("loss", "validation") if name in entry}
-    return {"training": last.get("loss"), "validation": last.get("validation", {})}
+    names = ("loss", "validation", "scores")
+    last = {name: entry[name] for entry in entries if entry["step"] <= step for name in names if name in entry}
+    losses = {"training": last.get("loss"), "validation": last.get("validation", {})}
+    return {"losses": losses, **({"scores": last["scores"]} if "scores" in last else {})}
 
 
 def _finished(out: Path, run: str, resume: bool) -> bool:
@@ -317,6 +370,7 @@ def _open_work(work: Path, step: int) -> None:
         for folder in work.glob("checkpoint-*"):
             if not (folder / manifest.NAME).is_file():
                 shutil.rmtree(folder)
+        forget(work, step)
         log = work / LOG
         lines = log.read_text("utf-8").splitlines(keepends=True) if log.is_file() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
