@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ def joined() -> Iterator[None]:
             raise
         raise UserError("Another process of this run has ended; start all of them again with --resume.") from error
     if own:
+        gc.collect()  # what holds the group in a cycle would outlast it, up to the end of the interpreter
         dist.destroy_process_group()
 
 
