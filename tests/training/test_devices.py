@@ -161,7 +161,7 @@ def test_a_row_that_no_loss_can_be_had_of_ends_all_and_is_named(recipe: Recipe, 
     corpus.write(tmp_path / "rows", [*examples(), example("n_staging", 99, {"report": "The secret is §."}, "N1")], {})
     config = recipe(base=str(folder), corpus=tmp_path / "rows", max_steps=None, epochs=1)
     told = [sentence for _, sentence in (worker.end() for worker in processes.start(config, config))]
-    assert any("not finite: that comes from the rows n_staging n_staging-train-99;" in one for one in told), told
+    assert any("finite number: that comes from the rows n_staging n_staging-train-99;" in one for one in told), told
     assert not any("secret" in one for one in told)
     assert not config.out.exists()
 
@@ -186,7 +186,7 @@ def test_torchrun_starts_it_and_an_error_is_told_once(recipe: Recipe, tmp_path: 
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "radlite", "train", file]
     done = subprocess.run(launch, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stdout) == (0, f"Adapter: {config.out}\n"), done.stderr
-    assert done.stderr.count("validation loss") == 1
+    assert done.stderr.count("100%") == 1
     assert manifest.read(config.out)["devices"] == 2
     done = subprocess.run(launch, capture_output=True, text=True, timeout=200)
     assert done.returncode != 0 and done.stdout == ""

@@ -5,16 +5,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import peft.helpers
 import pytest
+import torch
 import transformers
 from typer.testing import CliRunner
 
 from radlite import manifest
 from radlite.cli import app
 from radlite.errors import UserError
-from radlite.training import outlook
+from radlite.training import batches, outlook, plan
 from radlite.training.config import TrainConfig
-from radlite.training.trainer import rehearse, train
+from radlite.training.trainer import prepare, rehearse, train
 
 Recipe = Callable[..., TrainConfig]
 qwen3 = pytest.mark.parametrize("base", ["qwen3"], indirect=True)
@@ -89,3 +91,28 @@ def test_too_little_disk_or_memory_is_told_with_numbers(recipe: Recipe, tmp_path
     ):
         with pytest.raises(UserError, match=words):
             outlook.demand(needs, config.out, tmp_path / "adapter.training", config, cuda=False)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_estimated_memory_of_a_step_is_about_what_it_keeps(recipe: Recipe, base: Path, bf16: bool) -> None:
+    config = recipe(rank=16)
+    rows = plan.draw(config, base).rows[:1]
+    estimated = outlook.needs(config, base, rows, bf16, cuda=False).activations
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="radlite_segments")
+    model = prepare(model, config, bf16)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with (
+        peft.helpers.disable_input_dtype_casting(model, active=bf16),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        loss = batches.loss(model, batches.collate(rows), bf16)
+    for weight in model.parameters():
+        kept.pop(weight.untyped_storage().data_ptr(), None)
+    assert loss.isfinite() and 0.75 < estimated / sum(kept.values()) < 1.25

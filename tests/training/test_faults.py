@@ -45,7 +45,9 @@ def test_a_row_that_gives_no_number_is_named_and_what_was_learned_stays(
     token = Tokenizer.from_folder(base).encode("§")[-1]
     folder = poisoned(base, tmp_path / "poisoned", token)
     config = recipe(base=str(folder), corpus=tmp_path / "corpus", max_steps=None, epochs=20, save_every=1, seed=3)
-    with pytest.raises(UserError, match=rf"Step \d+ .* not finite: .* the rows n_staging {bad.id};") as told:
+    with pytest.raises(
+        UserError, match=rf"Step \d+ gives what is no finite number: .* the rows n_staging {bad.id};"
+    ) as told:
         train(config, progress=False)
     assert "secret" not in str(told.value) and "§" not in str(told.value)
     assert not config.out.exists()
@@ -58,11 +60,32 @@ def test_a_row_that_gives_no_number_is_named_and_what_was_learned_stays(
 
 @qwen3
 def test_weights_that_grow_beyond_bounds_end_the_run_before_they_are_kept(recipe: Recipe, tmp_path: Path) -> None:
-    config = recipe(learning_rate=1e30, schedule="constant", warmup=0, save_every=1, max_steps=10)
+    settings: dict[str, object] = {"schedule": "constant", "warmup": 0, "save_every": 1, "max_steps": 10}
     with pytest.raises(UserError, match=r"Step 2 .* lower learning_rate\. The checkpoint of step 1 is whole\."):
-        train(config, progress=False)
+        train(recipe(learning_rate=1e30, **settings), progress=False)
     folders = [path.name for path in (tmp_path / "adapter.training").glob("checkpoint-*")]
-    assert folders == ["checkpoint-1"] and not config.out.exists()
+    assert folders == ["checkpoint-1"] and not (tmp_path / "adapter").exists()
+    with pytest.raises(
+        UserError, match=r"Step 1 .* grown beyond all bounds; lower learning_rate\. There is no checkpoint"
+    ):
+        train(recipe(learning_rate=1e300, out=tmp_path / "other", **settings), progress=False)
+    assert not list((tmp_path / "other.training").glob("checkpoint-*"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@qwen3
+def test_on_a_gpu_a_poisoned_row_is_named_before_a_checkpoint_is_written(
+    recipe: Recipe, base: Path, tmp_path: Path
+) -> None:
+    bad = example("n_staging", 99, {"report": "The secret is §."}, "N1")
+    corpus.write(tmp_path / "corpus", [*examples(), bad], {})
+    folder = poisoned(base, tmp_path / "poisoned", Tokenizer.from_folder(base).encode("§")[-1])
+    config = recipe(base=str(folder), corpus=tmp_path / "corpus", max_steps=None, epochs=5, save_every=5, threads=None)
+    with pytest.raises(UserError, match=rf"the rows n_staging {bad.id};"):
+        train(config, progress=False)
+    for path in (tmp_path / "adapter.training").glob("checkpoint-*/adapter_model.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(path).values())
 
 
 @qwen3
@@ -114,7 +137,7 @@ while killed < int(sys.argv[2]) and not config.out.exists():
             assert not ended(pid), "the run ended by itself"
         time.sleep(draw.uniform(0, 0.01))
     else:
-        time.sleep(draw.uniform(0, length / 4))
+        time.sleep(draw.uniform(0, length / 12))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     killed += 1
@@ -129,7 +152,7 @@ print(killed, writing)
 @qwen3
 def test_a_run_killed_at_twenty_instants_ends_with_the_same_weights(recipe: Recipe, tmp_path: Path) -> None:
     config = recipe(
-        max_steps=200, save_every=2, evaluate_every=5, dropout=0.05,
+        max_steps=120, save_every=2, evaluate_every=12, dropout=0.05,
         generate_items=1, keep_best="score", patience=100, tasks={"n_staging": 1, "radiology_nli": 2},
     )  # fmt: skip
     command = [sys.executable, "-c", HARNESS, config.model_dump_json(exclude_unset=True), str(KILLS)]
@@ -191,7 +214,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(recipe: Reci
     if subprocess.run(["unshare", "-Urm", "mount", "-t", "tmpfs", "none", tmp_path], capture_output=True).returncode:
         pytest.skip("this system lets nobody mount a small disk of his own")
     (tmp_path / "disk").mkdir()
-    config = recipe(out=tmp_path / "disk" / "adapter", max_steps=300, save_every=3)
+    config = recipe(out=tmp_path / "disk" / "adapter", max_steps=60, save_every=3)
     command = ["unshare", "-Urm", sys.executable, "-c", FULL, config.model_dump_json(exclude_unset=True)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr

@@ -209,6 +209,11 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def own(tensor: torch.Tensor) -> torch.Tensor:
+    """This process's part of the tensor, or the tensor if it is not in parts."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def gathered(model: Any) -> dict[str, torch.Tensor]:
     """The trained parameters of a sharded model, whole and on the CPU, in the first process; nothing in the others."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)

@@ -145,7 +145,9 @@ class Loop(devices.Trainer):
         self.tokens = 0
         self.idle_seconds = 0.0
         self.bar = rich.progress.Progress(
-            *rich.progress.Progress.get_default_columns(),
+            rich.progress.BarColumn(16),
+            rich.progress.TaskProgressColumn(),
+            rich.progress.TimeRemainingColumn(),
             rich.progress.TextColumn("loss {task.fields[loss]:.3f}{task.fields[measured]}"),
             console=rich.console.Console(stderr=True),
             disable=not progress,
@@ -173,29 +175,40 @@ class Loop(devices.Trainer):
             self.stop(step)
 
     def demand_sound(self) -> None:
-        """Raise `Diverged` if a step so far had a loss or a gradient that is not finite."""
+        """Raise `Diverged` if a step so far had a loss or a gradient that is not finite, or left such weights."""
         if self.fault is not None and (step := int(self.fault.item())):
             self.stop(step)
+        if not self._bounded():
+            self.stop(self.state.global_step)
 
     def stop(self, step: int) -> NoReturn:
         """Raise `Diverged` that tells of this step, and of its rows those that do it alone."""
         size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * devices.count()
         rows = self.train_dataset[(step - 1) * size : step * size]
         samples = [sample for row in rows for sample in row]
-        raise Diverged(
-            f"Step {step} has a loss or a gradient that is not finite: {self._cause(samples)}. {self._kept()}"
-        )
+        raise Diverged(f"Step {step} gives what is no finite number: {self._cause(samples)}. {self._kept()}")
+
+    def _bounded(self) -> bool:
+        """Whether all weights of the adapter are finite."""
+        weights = (devices.own(weight) for weight in self.model.parameters() if weight.requires_grad)
+        return bool(torch.stack([weight.isfinite().all() for weight in weights]).all())
 
     def _cause(self, samples: Sequence[Sample]) -> str:
+        """What the samples have to do with it. The adapter's weights are of no use afterwards."""
         if devices.in_parts(self.model):  # the others do not come here, and a layer takes all of them
-            return "which row of it does that shows in one process with shard: false; or lower learning_rate"
-        if not all(weight.isfinite().all() for weight in self.model.parameters() if weight.requires_grad):
-            return "the adapter's weights have grown beyond all bounds; lower learning_rate"
+            return "which row does that shows in one process with shard: false; or lower learning_rate"
+        grown = not self._bounded()
+        if grown:  # by these very samples, perhaps: the base alone tells
+            with torch.no_grad():
+                for weight in self.model.parameters():
+                    if weight.requires_grad:
+                        weight.zero_()
         bad = [sample for sample in samples if not self._finite(sample)]
         if not bad:
-            return "no row of it has that alone; lower learning_rate"
+            why = "the weights have grown beyond all bounds" if grown else "no row does that alone"
+            return f"{why}; lower learning_rate"
         if len(bad) == len(samples) > 1:
-            return "every row of it has; get the base again, or lower learning_rate"
+            return "every row does that; get the base again, or lower learning_rate"
         names = ", ".join(f"{sample.task} {sample.id}" for sample in bad[:_NAMED])
         more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         return f"that comes from the rows {names}{more}; leave them out of the corpus, or mend the base"
@@ -234,8 +247,8 @@ class Loop(devices.Trainer):
             if self.best.take(step, macro) and self.best.kept and devices.first():
                 self.best.save(self.model, Path(self.args.output_dir))
             self.control.should_training_stop |= self.best.stopped
-            told = "".join(f", validation {kind} {value:.3f}" for kind, value in macro.items())
-            self.bar.update(self.line, measured=f"{told} (best: step {self.best.step})")
+            told = "".join(f", {names[kind]} {value:.3f}" for kind, value in macro.items())
+            self.bar.update(self.line, measured=f"{told}, best at {self.best.step}")
         self.idle_seconds += time.perf_counter() - begun
         flat = {f"eval_{task}_{kind}": value for kind, values in found.items() for task, value in values.items()}
         flat |= {f"eval_macro_{kind}": value for kind, value in macro.items()}
@@ -320,7 +333,7 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for path in folder.rglob("*"):
             if path.is_file():
-                with path.open("rb") as file:
+                with path.open("rb+") as file:
                     os.fsync(file.fileno())
         rows = args.train_batch_size * args.gradient_accumulation_steps * devices.count()
         facts = {"run": self.trainer.run, "step": state.global_step, "rows_a_step": rows}

@@ -86,7 +86,7 @@ def draw(config: TrainConfig, base: Path) -> Plan:
                 validation[task] = batches.pack(list(held.values()), config.pack_tokens)
             if config.generate_items:
                 asked += selection.sample(given, config.generate_items, config.seed)
-    if not (asked if config.keep_best == "score" else validation) and (config.keep_best or config.patience):
+    if not validation and (config.keep_best or config.patience):
         raise UserError(
             "keep_best and patience go by rows of validation, of which the corpus has none for these tasks; build it "
             "with more rows, or leave both unset."

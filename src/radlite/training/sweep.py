@@ -25,6 +25,12 @@ _FIXED = ("base", "corpus", "out", "tasks", "tiers", "max_tokens", "generate_ite
 """Settings on which it depends by which rows and in which ids a run is measured."""
 
 
+_VALUES = {"loss": "losses", "score": "scores"}
+
+_COLUMNS = 6
+"""Runs whose losses are printed by task; `TABLE` has all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a run of the sweep came to, on validation alone."""
@@ -107,20 +113,23 @@ def sweep(recipe: Path, settings: Sequence[str], texts: Sequence[str], progress:
 
 
 def show(results: Sequence[Result], console: rich.console.Console) -> None:
-    """Print the runs, the best first, with the validation loss of each task."""
-    table = rich.table.Table("settings", box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    kinds = {"loss": any(one.losses for one in results), "score": any(one.scores for one in results)}
-    tasks = sorted({task for one in results for task in one.losses})
-    for title in ("steps", *(f"mean {kind}" for kind, there in kinds.items() if there), *tasks):
-        table.add_column(title, justify="right", overflow="fold")
-    for one in results:
+    """Print the runs, the best first, and below the validation loss of each task in the best of them."""
+    means = [kind for kind in ("loss", "score") if any(getattr(one, _VALUES[kind]) for one in results)]
+    table = rich.table.Table("run", "settings", "steps", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for kind in means:
+        table.add_column(f"mean {kind}", justify="right")
+    for number, one in enumerate(results, 1):
         name = "\n".join(f"{key}={value}" for key, value in one.settings.items())
-        if one.diverged:
-            table.add_row(name, "diverged")
-            continue
-        means = [f"{getattr(one, kind):.4f}" for kind, there in kinds.items() if there]
-        table.add_row(name, f"{one.steps:,}", *means, *(f"{one.losses[task]:.4f}" for task in tasks))
+        values = ["diverged"] if one.diverged else [f"{getattr(one, kind):.4f}" for kind in means]
+        table.add_row(str(number), name, f"{one.steps:,}", *values)
     console.print(table)
+    shown = [one for one in results if one.losses][:_COLUMNS]
+    losses = rich.table.Table("validation loss of run", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for number in range(len(shown)):
+        losses.add_column(str(number + 1), justify="right")
+    for task in sorted({task for one in shown for task in one.losses}):
+        losses.add_row(task, *(f"{one.losses[task]:.4f}" for one in shown))
+    console.print(losses)
 
 
 def _result(settings: Mapping[str, str], adapter: Path) -> Result:

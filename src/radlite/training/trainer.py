@@ -25,7 +25,7 @@ from radlite import manifest
 from radlite.chat import Renderer
 from radlite.data import corpus
 from radlite.errors import UserError
-from radlite.files import exclusive, front_matter, told
+from radlite.files import atomic, exclusive, front_matter, told
 from radlite.hub import base_folder
 from radlite.runtime import memory
 from radlite.tasks import named
@@ -122,7 +122,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
     return config.out
 
 
-def rehearse(config: TrainConfig, resume: bool = False) -> Outlook:
+def rehearse(config: TrainConfig, resume: bool = False, progress: bool = True) -> Outlook:
     """What the run will need and take, by a few of its real steps, in memory; no file stays.
 
     Raises `UserError` for all that `train` would refuse, and where memory does not suffice for the steps.
@@ -140,7 +140,7 @@ def rehearse(config: TrainConfig, resume: bool = False) -> Outlook:
             config=config,
             plan=planned,
             needs=found,
-            rehearsal=_rehearsed(model, config, planned, start, before),
+            rehearsal=_rehearsed(model, config, planned, start, before, progress),
             device=torch.cuda.get_device_name()
             if device().type == "cuda"
             else f"CPU, {torch.get_num_threads()} threads",
@@ -272,7 +272,9 @@ def fit(
     return int(trainer.state.global_step), best
 
 
-def _rehearsed(model: Any, config: TrainConfig, planned: Plan, start: _Start, before: int | None) -> Rehearsal:
+def _rehearsed(
+    model: Any, config: TrainConfig, planned: Plan, start: _Start, before: int | None, progress: bool
+) -> Rehearsal:
     """Make a few steps, the largest of the run first, and one measurement on validation.
 
     `before` is what the process had held at most when the base was not there yet, in bytes.
@@ -294,6 +296,7 @@ def _rehearsed(model: Any, config: TrainConfig, planned: Plan, start: _Start, be
             rows,
             planned.validation,
             start.bf16,
+            progress=progress,
             watch=watch,
             score=_score(model, planned, start),
         )
@@ -370,11 +373,15 @@ def _open_work(work: Path, step: int) -> None:
         for folder in work.glob("checkpoint-*"):
             if not (folder / manifest.NAME).is_file():
                 shutil.rmtree(folder)
+        for part in work.glob(".*.part"):  # of a file that was being written
+            part.unlink()
         forget(work, step)
         log = work / LOG
         lines = log.read_text("utf-8").splitlines(keepends=True) if log.is_file() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        log.write_text("".join(kept), "utf-8")
+        # At once or not at all: what is best so far is read from it.
+        with atomic(log) as written:
+            written.write_text("".join(kept), "utf-8")
     except OSError as error:
         raise UserError(f"Cannot write {work}: {error.strerror}. Choose another out.") from error
 
