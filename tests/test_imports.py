@@ -26,6 +26,7 @@ ORDER = [
     {"server"},
     {"demo"},
     {"cli"},
+    {"__main__"},
 ]
 RANK = {room: number for number, rooms in enumerate(ORDER) for room in rooms}
 

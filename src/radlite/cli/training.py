@@ -1,5 +1,7 @@
 """The verb that trains."""
 
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,21 +26,40 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Fine-tune a LoRA adapter on a corpus."""
-    from radlite.training.config import load
+    """Fine-tune a LoRA adapter on a corpus.
 
-    config = load(recipe, settings or ())
-    if sweep:
+    On N devices: torchrun --nproc-per-node N -m radlite train RECIPE.
+    """
+    with _processes():
+        from radlite.training.config import load
+
+        config = load(recipe, settings or ())
+        if sweep:
+            if dry_run:
+                raise UserError("--dry-run is for one run; leave out --sweep, or give one of its combinations.")
+            if "RANK" in os.environ:
+                raise UserError("A sweep is made in one process; start it without torchrun, one on each device.")
+            _sweep(recipe, settings or [], sweep)
+            return
+        from radlite.training import devices, trainer
+
         if dry_run:
-            raise UserError("--dry-run is for one run; leave out --sweep, or give one of its combinations.")
-        _sweep(recipe, settings or [], sweep)
-        return
-    from radlite.training import trainer
+            found = trainer.rehearse(config, resume)
+            if devices.first():
+                _show(found)
+            return
+        made = trainer.train(config, resume)
+        if devices.first():
+            typer.echo(f"Adapter: {made}")
 
-    if dry_run:
-        _show(trainer.rehearse(config, resume))
-        return
-    typer.echo(f"Adapter: {trainer.train(config, resume)}")
+
+def _processes() -> AbstractContextManager[None]:
+    """Where torchrun started several processes, they are one to the user."""
+    if "RANK" not in os.environ:
+        return nullcontext()
+    from radlite.training import devices
+
+    return devices.one_voice()
 
 
 def _show(found: Any) -> None:

@@ -144,9 +144,12 @@ def collate(rows: Sequence[Row], frame: Frame | None = None) -> dict[str, Any]:
     `lengths` are the samples' token counts, by which attention is kept inside a sample. With a frame there are `bounds`
     in its place, where samples begin and end (slots + 1), and `longest`; the batch is filled up with samples of zeros
     without targets, none of them longer than the longest. Raises ValueError for a sample longer than that.
+    A batch of no sample, for a device that has none left to do, is a token of filling.
     """
     samples = [sample for row in rows for sample in row]
     useful = sum(len(sample.ids) for sample in samples)
+    if not samples and not frame:
+        samples = [Sample("", "", np.zeros(1, np.int32), 0)]
     if frame:
         for begin in range(useful, frame.tokens, frame.longest):
             size = min(frame.longest, frame.tokens - begin)

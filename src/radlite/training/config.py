@@ -130,6 +130,11 @@ class TrainConfig(pydantic.BaseModel):
     compile: Literal["auto", True, False] = Field(
         "auto", description="Compile the layers at the start, a minute or two, for faster steps; auto: on a GPU."
     )
+    shard: bool = Field(
+        False,
+        description="With several processes: false: each holds the whole base; true: each holds a part (FSDP2), for "
+        "a base that does not fit one device.",
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads; unset: PyTorch's own choice.")
     seed: int = Field(
         0, ge=0, le=2**32 - 1, description="Seed of the adapter's start, the order of the rows and the dropout."
@@ -139,7 +144,7 @@ class TrainConfig(pydantic.BaseModel):
     @classmethod
     def _no_truth_values(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         # YAML reads `yes` and `on` as true, which pydantic would take for the number 1.
-        if isinstance(value, bool) and info.field_name not in ("rslora", "dora", "compile"):
+        if isinstance(value, bool) and info.field_name not in ("rslora", "dora", "compile", "shard"):
             raise ValueError("a truth value is no number")
         return value
 
@@ -161,6 +166,15 @@ class TrainConfig(pydantic.BaseModel):
                 "The adapter with the best score is to be kept (keep_best), but no scores are measured; set "
                 "generate_items, for instance to 16, or keep_best to loss."
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _a_model_in_parts_only_learns(self) -> "TrainConfig":
+        for name in ("generate_items", "keep_best", "patience"):
+            if self.shard and getattr(self, name):
+                raise UserError(
+                    f"The setting {name!r} needs a whole model in each process; leave it out, or set shard to false."
+                )
         return self
 
     @pydantic.model_validator(mode="after")

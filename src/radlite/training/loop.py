@@ -19,7 +19,7 @@ import transformers.trainer_callback
 
 from radlite import manifest
 from radlite.errors import UserError
-from radlite.training import batches, lora, scores
+from radlite.training import batches, devices, lora, scores
 from radlite.training.batches import Frame, Row, Sample
 from radlite.training.best import Best
 from radlite.training.config import TrainConfig
@@ -59,15 +59,15 @@ def device() -> torch.device:
 def total_norm(model: Any) -> torch.Tensor:
     """The length of the gradient, as one number on its device."""
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
+    return devices.whole(torch.nn.utils.get_total_norm(gradients))
 
 
 def arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any:
     """transformers' settings of a run over so many packed rows, with checkpoints in the folder `work`."""
     cuda = device().type == "cuda"
-    return transformers.TrainingArguments(
+    made = transformers.TrainingArguments(
         output_dir=str(work),
-        max_steps=-(-rows // (config.rows_per_step * config.gradient_accumulation)),
+        max_steps=-(-rows // devices.rows_a_step(config)),
         per_device_train_batch_size=config.rows_per_step,
         gradient_accumulation_steps=config.gradient_accumulation,
         learning_rate=config.learning_rate,
@@ -91,14 +91,21 @@ def arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any
         dataloader_pin_memory=cuda,
         accelerator_config={"non_blocking": cuda},
         use_cpu=not cuda,
+        average_tokens_across_devices=True,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
+        log_level="error",
+        log_level_replica="error",
     )
+    made._n_gpu = int(cuda)  # one device a process, however many the machine has
+    return made
 
 
 class Diverged(UserError):
     """A loss or a gradient is not finite."""
 
 
-class Loop(transformers.Trainer):  # type: ignore[misc]
+class Loop(devices.Trainer):
     """transformers' loop with our loss, our validation, our log and our progress bar."""
 
     loss_is_scaled_for_ga = True
@@ -110,6 +117,7 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
         rows: list[Row],
         validation: dict[str, list[Row]],
         *,
+        shards: bool,
         frame: Frame | None,
         bf16: bool,
         run: str,
@@ -124,6 +132,7 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
             train_dataset=rows,
             eval_dataset=validation or None,
             callbacks=[_Journal(self)],
+            shards=shards,
         )
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
         self.frame = frame
@@ -183,18 +192,20 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
 
     def stop(self, step: int) -> NoReturn:
         """Raise `Diverged` that tells of this step, and of its rows those that do it alone."""
-        size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        size = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * devices.count()
         rows = self.train_dataset[(step - 1) * size : step * size]
         samples = [sample for row in rows for sample in row]
         raise Diverged(f"Step {step} gives what is no finite number: {self._cause(samples)}. {self._kept()}")
 
     def _bounded(self) -> bool:
         """Whether all weights of the adapter are finite."""
-        weights = (weight for weight in self.model.parameters() if weight.requires_grad)
+        weights = (devices.own(weight) for weight in self.model.parameters() if weight.requires_grad)
         return bool(torch.stack([weight.isfinite().all() for weight in weights]).all())
 
     def _cause(self, samples: Sequence[Sample]) -> str:
         """What the samples have to do with it. The adapter's weights are of no use afterwards."""
+        if devices.in_parts(self.model):  # the others do not come here, and a layer takes all of them
+            return "which row does that shows in one process with shard: false; or lower learning_rate"
         grown = not self._bounded()
         if grown:  # by these very samples, perhaps: the base alone tells
             with torch.no_grad():
@@ -213,14 +224,15 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
 
     def _finite(self, sample: Sample) -> bool:
         """Whether this sample alone has a finite loss and gradient."""
-        self.model.zero_grad()
+        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         frame = batches.frame([(sample,)], 1, len(sample.ids)) if self.frame else None
         with torch.compiler.set_stance("force_eager"):
             batch = self._prepare_inputs(batches.collate([(sample,)], frame))
             loss = batches.loss(self.model, batch, self.bf16)
-            if loss.isfinite():
-                loss.backward()  # type: ignore[no-untyped-call]
-        return bool(loss.isfinite() and total_norm(self.model).isfinite())
+            # Not by backward(), at which the processes would exchange gradients.
+            return bool(
+                loss.isfinite() and torch.nn.utils.get_total_norm(torch.autograd.grad(loss, trained)).isfinite()
+            )
 
     def _kept(self) -> str:
         """What is left on the disk."""
@@ -241,7 +253,7 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
         if macro:
             names = {"loss": "validation", "score": "scores"}
             self.note({"step": step, **{names[kind]: values for kind, values in found.items()}, "macro": macro})
-            if self.best.take(step, macro) and self.best.kept:
+            if self.best.take(step, macro) and self.best.kept and devices.first():
                 self.best.save(self.model, Path(self.args.output_dir))
             self.control.should_training_stop |= self.best.stopped
             told = "".join(f", {names[kind]} {value:.3f}" for kind, value in macro.items())
@@ -258,12 +270,15 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
         losses = {}
         # A frame has room for the rows of a step; without one, more rows at once would be no faster.
         size = self.args.per_device_train_batch_size if self.frame else 1
-        with torch.inference_mode():
+        begin, every = devices.rank() * size, devices.count() * size
+        # A layer in parts keeps what it is put together in, and what inference mode makes cannot be trained with.
+        with torch.no_grad() if self.shards else torch.inference_mode():
             for task, rows in (self.eval_dataset or {}).items():
                 summed = sum(
                     batches.loss(self.model, self._prepare_inputs(self.data_collator(part)), self.bf16).item()
-                    for part in (rows[at : at + size] for at in range(0, len(rows), size))
+                    for part in (rows[at : at + size] for at in range(begin, begin + len(rows), every))
                 )
+                (summed,) = devices.total([summed])
                 losses[task] = round(summed / sum(sample.targets for row in rows for sample in row), 6)
                 if not math.isfinite(summed):
                     raise Diverged(
@@ -275,6 +290,8 @@ class Loop(transformers.Trainer):  # type: ignore[misc]
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Append a line to the training log."""
+        if not devices.first():
+            return
         with (Path(self.args.output_dir) / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -309,7 +326,8 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
         if "loss" in logs:
             trainer = self.trainer
             now, seconds = time.perf_counter(), trainer.idle_seconds
-            speed = (trainer.tokens - self.since[1]) / (now - self.since[0] - seconds)
+            (tokens,) = devices.total([trainer.tokens - self.since[1]])
+            speed = tokens / (now - self.since[0] - seconds)
             self.since, trainer.idle_seconds = (now, trainer.tokens), 0.0
             loss = round(logs["loss"], 6)
             trainer.bar.update(trainer.line, loss=loss)
@@ -318,11 +336,17 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
             trainer.note(entry)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        devices.meet()  # all have written their part
+        if not devices.first():
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        for path in folder.iterdir():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-        manifest.write(folder, manifest.describe("checkpoint", run=self.trainer.run, step=state.global_step))
+        for path in folder.rglob("*"):
+            if path.is_file():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+        rows = args.train_batch_size * args.gradient_accumulation_steps * devices.count()
+        facts = {"run": self.trainer.run, "step": state.global_step, "rows_a_step": rows}
+        manifest.write(folder, manifest.describe("checkpoint", **facts))
         self.trainer.best.settle(Path(args.output_dir))
 
 
@@ -355,6 +379,7 @@ class Watch(transformers.TrainerCallback):  # type: ignore[misc]
             torch.cuda.synchronize()
         self.marks.append(time.perf_counter())
         late = len(self.marks) > 2 and self.marks[-1] - self.marks[0] > self.seconds
+        late = devices.total([late])[0] > 0  # else some would wait for others that have ended
         control.should_training_stop = control.should_evaluate = late or state.global_step == state.max_steps
         control.should_save = False
 

@@ -59,14 +59,21 @@ def quicken(optimizer: torch.optim.Optimizer, model: Any, ratio: float) -> None:
             optimizer.add_param_group({**group, "params": own, "lr": group["lr"] * ratio})
 
 
-def save(model: Any, folder: Path, files: Mapping[str, str], facts: Mapping[str, Any]) -> None:
+def save(
+    model: Any,
+    folder: Path,
+    files: Mapping[str, str],
+    facts: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write the adapter folder: PEFT's safetensors and configuration, `files` (name to text), the manifest of `facts`.
 
+    `weights` are the trained parameters by name, of a model that holds but a part of them.
     The folder appears whole or not at all. Raises `UserError` if it cannot be written.
     """
     with atomic_folder(folder) as part:
         # `auto` would ask the hub whether the vocabulary was resized; it never is.
-        model.save_pretrained(part, save_embedding_layers=False)
+        model.save_pretrained(part, save_embedding_layers=False, state_dict=weights)
         (part / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a model card
         for name, text in files.items():
             (part / name).write_text(text, "utf-8")

@@ -15,7 +15,7 @@ import transformers
 
 from radlite.errors import UserError
 from radlite.runtime import memory
-from radlite.training import attention, lora
+from radlite.training import attention, devices, lora
 from radlite.training.batches import Row
 from radlite.training.config import TrainConfig
 from radlite.training.plan import Plan, loaded
@@ -91,7 +91,7 @@ class Outlook:
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
-        return -(-len(self.plan.rows) // per_step(self.config))
+        return -(-len(self.plan.rows) // devices.rows_a_step(self.config))
 
     @property
     def seconds(self) -> float:
@@ -100,11 +100,6 @@ class Outlook:
         measured = self.steps // self.config.evaluate_every + bool(self.steps % self.config.evaluate_every)
         learning = self.tokens / self.rehearsal.tokens_per_second
         return left * (learning + measured * self.rehearsal.validation_seconds)
-
-
-def per_step(config: TrainConfig) -> int:
-    """Packed rows of an optimiser step."""
-    return config.rows_per_step * config.gradient_accumulation
 
 
 def needs(config: TrainConfig, base: Path, rows: Sequence[Row], bf16: bool, cuda: bool) -> Needs:
@@ -125,7 +120,7 @@ def needs(config: TrainConfig, base: Path, rows: Sequence[Row], bf16: bool, cuda
     return Needs(
         parameters=total,
         trained=trained,
-        weights=(total - trained) * size + 16 * trained,
+        weights=((total - trained) * size + 16 * trained) // (devices.count() if config.shard else 1),
         activations=max(_activations(settings, batch, config, size, cuda) for batch in batches),
         disk=(12 * _CHECKPOINTS + 4) * trained,
     )
@@ -175,8 +170,11 @@ def free_disk(out: Path) -> int:
 
 
 def free_memory(cuda: bool) -> int | None:
-    """Bytes that are free on the device; None where that is not known."""
-    return torch.cuda.mem_get_info()[0] if cuda else memory.available()
+    """Bytes that are free on the device, for each process that shares it; None where that is not known."""
+    if cuda:
+        return torch.cuda.mem_get_info()[0]
+    room = memory.available()
+    return None if room is None else room // devices.beside()
 
 
 def show(found: Outlook, console: rich.console.Console) -> None:
@@ -195,7 +193,7 @@ def show(found: Outlook, console: rich.console.Console) -> None:
         "rows": f"{sum(map(len, found.plan.rows)):,} in {len(found.plan.rows):,} packs; "
         f"{len(found.plan.excluded):,} left out as too long",
         "tokens": f"{found.tokens:,}, of which {answers:,} are learned",
-        "steps": f"{found.steps:,} of {per_step(config)} x {config.pack_tokens:,} tokens at most"
+        "steps": f"{found.steps:,} of {devices.rows_a_step(config)} x {config.pack_tokens:,} tokens at most"
         + (f"; {found.done:,} are done" if found.done else ""),
         "validation": ", ".join(found.plan.validation) or "none: the corpus has no such rows",
         "memory": f"about {_bytes(needed.memory)}: weights {_bytes(needed.weights)}, a step "

@@ -18,7 +18,7 @@ from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
 from radlite.evaluation import selection
 from radlite.tasks import Example
-from radlite.training import batches
+from radlite.training import batches, devices
 from radlite.training.batches import Row, Sample
 from radlite.training.config import TrainConfig
 
@@ -124,7 +124,7 @@ def _drawn(
     samples: Mapping[tuple[str, str], Sample],
 ) -> list[Row]:
     """Packed rows of epoch after epoch; each epoch is drawn, shuffled and packed anew."""
-    wanted = config.max_steps and config.max_steps * config.rows_per_step * config.gradient_accumulation
+    wanted = config.max_steps and config.max_steps * devices.rows_a_step(config)
     rows: list[Row] = []
     balance = Balance(config.temperature, config.cap_per_task, config.label_balance, config.max_repeats)
     epoch = 0

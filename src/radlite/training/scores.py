@@ -14,21 +14,25 @@ from radlite.reader import Reader
 from radlite.runtime.hf import BATCH, HfModel
 from radlite.runtime.model import DEFAULT_CONTEXT
 from radlite.tasks import Example, named
+from radlite.training import devices
 
 
 def measure(model: Any, renderer: Renderer, items: Sequence[Example], bf16: bool) -> dict[str, float]:
     """Task to the value of its metric over `items`, in 0..1, as `radlite evaluate` measures it.
 
-    The model is the trainer's own; weights, random state and mode are afterwards as before.
+    Each process asks a part of the items. The model is the trainer's own; weights, random state and mode are
+    afterwards as before.
     """
     context = min(model.config.max_position_embeddings, DEFAULT_CONTEXT)
     size = BATCH.get(model.device.type, BATCH["cpu"])
     reader = Reader(HfModel("trained", model, renderer, context, size), probabilities=False)
-    answered: dict[str, list[Answered]] = defaultdict(list)
+    own = items[devices.rank() :: devices.count()]
     with _answering(model, bf16):
-        readings = reader.read_many((item.task, item.inputs) for item in items)
-        for item, reading in zip(items, readings, strict=True):
-            answered[item.task].append(grade(item, reading))
+        readings = reader.read_many((item.task, item.inputs) for item in own)
+        graded = [(item.task, grade(item, reading)) for item, reading in zip(own, readings, strict=True)]
+    answered: dict[str, list[Answered]] = defaultdict(list)
+    for task, found in devices.pooled(graded):
+        answered[task].append(found)
     return {task: _value(task, found) for task, found in answered.items()}
 
 

@@ -29,7 +29,7 @@ from radlite.files import atomic, exclusive, front_matter, told
 from radlite.hub import base_folder
 from radlite.runtime import memory
 from radlite.tasks import named
-from radlite.training import attention, batches, layers, lora, outlook, plan, scores
+from radlite.training import attention, batches, devices, layers, lora, outlook, plan, scores
 from radlite.training.batches import Row
 from radlite.training.best import Best, forget
 from radlite.training.config import TrainConfig
@@ -68,20 +68,23 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
     With `resume` an unfinished run of the same recipe goes on from its newest whole checkpoint; on a CPU with the same
     number of threads the adapter is the same, bit for bit, as if nothing had happened. A finished one is returned.
     Raises `UserError` if the recipe does not fit the base, the corpus, this machine, or what stands in `config.out`,
-    and if another process trains into the same place.
+    and if another process trains into the same place. Processes that torchrun started train one adapter together.
     """
-    with exclusive(config.out), _quiet():
+    with devices.joined(), exclusive(config.out) if devices.first() else contextlib.nullcontext(), _quiet():
         start = _start(config)
-        if _finished(config.out, start.run, resume):
+        if devices.of_first(lambda: _finished(config.out, start.run, resume)):
             return config.out
         work = start.work
-        whole = _whole(work, start.run, resume)
+        whole = devices.of_first(lambda: _whole(work, start.run, resume))
         checkpoint, step = whole[-1][::-1] if whole else (None, 0)
+        devices.demand_same(start.run, checkpoint)
+        config = _as_begun(config, checkpoint)
         planned, _ = _planned(config, start)
+        progress = progress and devices.first()
         if progress:
             plan.show(planned.mixture, rich.console.Console(stderr=True))
         model = _model(config, start)
-        _open_work(work, step)
+        devices.of_first(lambda: _open_work(work, step))
         with _faults(work), told(work):
             steps, best = fit(
                 model,
@@ -95,10 +98,15 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
                 progress,
                 score=_score(model, planned, start),
             )
-            if best.kept:
+            if best.kept and devices.first():
                 best.load(model, work)
+        weights = devices.gathered(model) if config.shard else None
+        if not devices.first():
+            devices.meet()
+            return config.out
         facts = start.facts | {
             "run": start.run,
+            "devices": devices.count(),
             "steps": steps,
             **_measured(work / LOG, best.step if best.kept else steps),
             "excluded": dict(Counter(row["task"] for row in planned.excluded)),
@@ -108,8 +116,9 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
         if best.kept:
             facts["kept"] = {"step": best.step, "by": best.by, "value": best.value}
         files = {LOG: (work / LOG).read_text("utf-8"), EXCLUDED: json.dumps(planned.excluded, indent=1) + "\n"}
-        lora.save(model, config.out, files, facts)
-    shutil.rmtree(work)
+        lora.save(model, config.out, files, facts, weights)
+        shutil.rmtree(work)
+        devices.meet()
     return config.out
 
 
@@ -118,10 +127,12 @@ def rehearse(config: TrainConfig, resume: bool = False, progress: bool = True) -
 
     Raises `UserError` for all that `train` would refuse, and where memory does not suffice for the steps.
     """
-    with _quiet():
+    with devices.joined(), _quiet():
         start = _start(config)
         _finished(config.out, start.run, False)
         whole = _whole(start.work, start.run, resume)
+        devices.demand_same(start.run, None)
+        config = _as_begun(config, whole[-1][1] if whole else None)
         planned, found = _planned(config, start)
         room, before = outlook.free_memory(device().type == "cuda"), memory.peak()
         model = _model(config, start)
@@ -199,6 +210,8 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
         # Else the first layer, whose input has no gradient, would be compiled a second time.
         model.enable_input_require_grads()
         layers.compile_layers(model)
+    if config.shard and torch.distributed.is_initialized():
+        devices.shard(model)
     return model
 
 
@@ -231,11 +244,14 @@ def fit(
             peft.set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
             return int(manifest.read(checkpoint)["step"]), best
     settings = arguments(config, work, len(rows), bool(validation))
+    if devices.count() > 1:  # all take part in each pass, whether or not there are rows left
+        rows = rows + [()] * (-len(rows) % (config.rows_per_step * devices.count()))
     trainer = Loop(
         model,
         settings,
         rows,
         validation,
+        shards=config.shard,
         frame=frame,
         bf16=bf16,
         run=run,
@@ -244,6 +260,8 @@ def fit(
         score=score,
     )
     trainer.lora_plus_ratio = config.lora_plus_ratio
+    if devices.rank():  # the base and the adapter's start are the same everywhere; what is dropped need not be
+        torch.manual_seed(config.seed + devices.rank())
     for callback in filter(None, (watch, tracker(config))):
         trainer.add_callback(callback)
     try:
@@ -262,7 +280,7 @@ def _rehearsed(
 
     `before` is what the process had held at most when the base was not there yet, in bytes.
     """
-    size = outlook.per_step(config)
+    size = devices.rows_a_step(config)
     every = [planned.rows[at : at + size] for at in range(0, len(planned.rows), size)]
     whole = [rows for rows in every if len(rows) == size] or every
     chosen = [max(whole, key=outlook.tokens), *(whole[len(whole) * part // _REHEARSED] for part in range(_REHEARSED))]
@@ -342,6 +360,11 @@ def _whole(work: Path, run: str, resume: bool) -> list[tuple[int, Path]]:
                 )
             whole.append((int(made["step"]), folder))
     return sorted(whole)
+
+
+def _as_begun(config: TrainConfig, checkpoint: Path | None) -> TrainConfig:
+    """The recipe for these processes, with steps of as many rows as those that led to the checkpoint."""
+    return devices.shared_out(config, manifest.read(checkpoint).get("rows_a_step")) if checkpoint else config
 
 
 def _open_work(work: Path, step: int) -> None:
