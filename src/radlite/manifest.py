@@ -88,6 +88,14 @@ def training(made: Mapping[str, Any]) -> Mapping[str, Any]:
     return made
 
 
+def without_places(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of an adapter without the paths in it, which mean nothing elsewhere and tell of the machine."""
+    kept = {name: fact for name, fact in made.items() if name != "base"}
+    if isinstance(recipe := kept.get("recipe"), Mapping):
+        kept["recipe"] = {name: value for name, value in recipe.items() if name not in ("base", "corpus", "out")}
+    return kept
+
+
 def weights_hash(folder: Path) -> str:
     """One digest over the safetensors files of a model folder, in name order: the identity of a base."""
     files = sorted(folder.glob("*.safetensors"))

@@ -209,7 +209,7 @@ def _facts(found: Sequence[_Adapter]) -> dict[str, Any]:
         "corpus": corpora.pop() if len(corpora) == 1 else None,
         "wording": {task: digest for one in found for task, digest in manifest.tuned_wording(one.facts).items()},
         "sources": _sources(found),
-        "averaged": [{"share": one.share, **merge.without_places(one.facts)} for one in found],
+        "averaged": [{"share": one.share, **manifest.without_places(one.facts)} for one in found],
     }
 
 

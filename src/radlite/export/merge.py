@@ -57,7 +57,7 @@ class Change:
         name = Path(self.facts["base"]).name or self.base.resolve().name
         return {
             "base": {"name": name, "hash": self.facts["base_hash"]},
-            "adapter": without_places(self.facts),
+            "adapter": manifest.without_places(self.facts),
             "scale": self.scale,
         }
 
@@ -108,16 +108,6 @@ def _base(name: str) -> Path:
     from radlite.hub import base_folder
 
     return base_folder(name)
-
-
-def without_places(facts: dict[str, Any]) -> dict[str, Any]:
-    """An adapter's manifest without paths of the machine it was made on."""
-    kept = {name: fact for name, fact in facts.items() if name != "base"}
-    if isinstance(kept.get("recipe"), dict):
-        kept["recipe"] = {
-            name: value for name, value in kept["recipe"].items() if name not in ("base", "corpus", "out")
-        }
-    return kept
 
 
 def scaling(adapter: Path) -> tuple[float, int]:
