@@ -45,6 +45,9 @@ class Hub:
     """Method, path and range of every request."""
     cuts: dict[str, list[int]] = field(default_factory=dict)
     """File to the bytes after which the connection breaks, answer after answer."""
+    stalls: dict[str, int] = field(default_factory=dict)
+    """File to the bytes after which nothing comes any more."""
+    stalled: threading.Event = field(default_factory=threading.Event)
     refused: set[str] = field(default_factory=set)
     """Paths, in part, that are answered by 500."""
 
@@ -152,6 +155,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
         self.end_headers()
         if self.command == "HEAD":
+            return None
+        if stall := self.hub.stalls.pop(name, 0):
+            self.wfile.write(data[begin : begin + stall])
+            self.wfile.flush()
+            self.hub.stalled.set()
+            self.rfile.read(1)  # until the one who asked is gone
+            self.close_connection = True
             return None
         cuts = self.hub.cuts.get(name)
         if cuts:

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,24 @@ def test_a_broken_transfer_goes_on_where_it_stopped(
     assert [one[2] for one in there.sent(f"resolve/{there.repositories[NAME].sha}/{WEIGHTS}") if one[0] == "GET"] == [
         f"bytes={5 << 20}-"
     ]
+
+
+def test_a_killed_pull_goes_on_where_it_stopped(there: Hub, tmp_path: Path) -> None:
+    piece = huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE
+    there.put(NAME, BASE)
+    there.stalls[WEIGHTS] = piece + 1000
+    cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
+    surroundings = {**os.environ, "HF_ENDPOINT": there.url, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "0"}
+    code = f"from radlite.hub import pull; pull({NAME!r})"
+    child = subprocess.Popen([sys.executable, "-c", code], env=surroundings, stderr=subprocess.DEVNULL)
+    assert there.stalled.wait(60)
+    while not any(path.stat().st_size >= piece for path in cache.rglob("*.radlite")):
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    there.asked.clear()
+    assert manifest.weights_hash(pull(NAME, tmp_path / "base")) == manifest.weights_hash(BASE)
+    assert f"bytes={piece}-" in {one[2] for one in there.sent(WEIGHTS)}
 
 
 @pytest.mark.parametrize(
