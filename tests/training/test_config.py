@@ -105,6 +105,12 @@ def test_a_missing_setting_and_a_bad_override_are_named(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
 
 
+def test_a_model_in_parts_neither_answers_nor_keeps_a_best(tmp_path: Path) -> None:
+    for setting in ("generate_items: 4", "keep_best: loss", "patience: 2"):
+        message = refusal(tmp_path, f"{NEEDED}shard: true\n{setting}\n")
+        assert "needs a whole model in each process; leave it out, or set shard to false." in message
+
+
 @given(text=st.text(max_size=60), override=st.text(max_size=20))
 def test_any_text_is_a_recipe_or_a_clear_refusal(
     tmp_path_factory: pytest.TempPathFactory, text: str, override: str

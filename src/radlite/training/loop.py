@@ -151,7 +151,7 @@ class Loop(devices.Trainer):
             rich.progress.TimeRemainingColumn(),
             rich.progress.TextColumn("loss {task.fields[loss]:.3f}{task.fields[measured]}"),
             console=rich.console.Console(stderr=True),
-            disable=not progress,
+            disable=not (progress and devices.first()),
         )
         self.line = self.bar.add_task("training", total=arguments.max_steps, loss=float("nan"), measured="")
 

@@ -186,9 +186,10 @@ def show(found: Outlook, console: rich.console.Console) -> None:
     measured = f"; {_bytes(tried.memory)} seen in the rehearsal" if tried.memory else ""
     room = "" if found.free_memory is None else f"; {_bytes(found.free_memory)} free"
     rate = f"{tried.tokens_per_second:,.0f} tokens/s, n = {tried.steps} steps"
+    each = f"{devices.count()} x " if devices.count() > 1 else ""
     lines = {
         "base": config.base,
-        "device": f"{found.device}, {found.precision}, attention {found.attention}",
+        "device": f"{each}{found.device}, {found.precision}, attention {found.attention}",
         "parameters": f"{needed.parameters:,}, of which {needed.trained:,} are trained ({share})",
         "rows": f"{sum(map(len, found.plan.rows)):,} in {len(found.plan.rows):,} packs; "
         f"{len(found.plan.excluded):,} left out as too long",
