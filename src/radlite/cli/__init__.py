@@ -150,6 +150,12 @@ def export(
         bool,
         typer.Option("--adapter-only", help="The adapter alone, for --adapter of radlite read; slower than merged."),
     ] = False,
+    unrounded: Annotated[
+        bool,
+        typer.Option(
+            "--unrounded", help="Merge onto the base as it is, though training had rounded it; tells the gap."
+        ),
+    ] = False,
 ) -> None:
     """Merge an adapter into its base and write a GGUF file that carries template, tokenizer and manifest.
 
@@ -158,32 +164,41 @@ def export(
     import tempfile
 
     from radlite import manifest
-    from radlite.export.merge import merge
+    from radlite.export.merge import merge, note
     from radlite.runtime.layout import demand_kind
 
     if adapter_only:
         from radlite.export import adapter as adapters
 
-        if quantize or merged or importance:
+        if quantize or merged or importance or unrounded:
             raise UserError(
-                "An adapter alone is neither merged nor quantised; leave out --quantize, --merged and --importance."
+                "An adapter alone is neither merged nor quantised; leave out --quantize, --merged, --importance and "
+                "--unrounded."
             )
         adapters.write(adapter, out, base)
         typer.echo(
             f"{out}: {out.stat().st_size / 1e6:,.1f} MB, an adapter; read with --model BASE.gguf --adapter {out}."
         )
+        if line := note(manifest.read(adapter)):
+            typer.echo(line)
         return
     demand_kind(quantize := quantize or "Q4_K_M")
     rows = _counting(importance, quantize) if importance else []
+    line = ""
     plain = (adapter / "config.json").is_file() and not (adapter / manifest.NAME).is_file()
     if plain or manifest.read(adapter).get("kind") != "adapter":
+        if unrounded:
+            raise UserError(f"{adapter} is no adapter, so that nothing is merged; leave out --unrounded.")
         _write(adapter, out, quantize, rows)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merged.") as room:
-            folder = merge(adapter, merged or Path(room) / adapter.resolve().name, base)
+            folder = merge(adapter, merged or Path(room) / adapter.resolve().name, base, unrounded)
             _write(folder, out, quantize, rows)
+            line = note(manifest.read(folder), quantize)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:,.1f} MB, {quantize}.")
+    if line:
+        typer.echo(line)
     if merged:
         typer.echo(f"Check it: radlite verify {out} --against {merged} --corpus CORPUS")
     typer.echo(f"Describe it, once evaluated: radlite card {out} --results RESULTS")

@@ -3,15 +3,20 @@
 import math
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from radlite import manifest
 from radlite.chat import demand_base
 from radlite.errors import UserError
 from radlite.files import atomic_folder, read_json
-from radlite.runtime import weights
+from radlite.runtime import rounding, weights
+from radlite.runtime.layout import FLOATS, KINDS
+from radlite.runtime.rounding import Rounding
 from radlite.runtime.weights import Array, Tensor
 
 # Settings of PEFT that a plain merge honours, or that do not change the sum. Any other that is set is refused, so that
@@ -45,6 +50,8 @@ class Change:
     rank: int
     pairs: dict[str, tuple[Tensor, Tensor]]
     """A (rank, columns) and B (rows, rank) by the name of the base's matrix."""
+    rounding: Rounding | None = None
+    """How the base was rounded on which it was trained."""
 
     @property
     def made(self) -> dict[str, Any]:
@@ -68,29 +75,61 @@ def change(adapter: Path, base: Path | None = None) -> Change:
     sources = weights.read(base)
     demand_base(facts, adapter, base)
     scale, rank = _scale(adapter)
-    return Change(facts, base, sources, scale, rank, _pairs(adapter, sources, rank))
+    kind = manifest.base_quantized(facts)
+    rounded = rounding.of(base, kind) if kind else None
+    return Change(facts, base, sources, scale, rank, _pairs(adapter, sources, rank), rounded)
 
 
-def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
+def merge(adapter: Path, out: Path, base: Path | None = None, unrounded: bool = False) -> Path:
     """Write the model folder `out`: the base with the adapter's change added, in the base's types and files.
 
-    The sum is made in float32, then rounded once. Memory: a block of one tensor. The folder appears whole or not at
-    all; an earlier merge at `out` is replaced. Raises `UserError` as `change` does.
+    The sum is made in float32, then rounded once. A base that was rounded for the training is rounded here too, and the
+    merged model is the one that was trained; with `unrounded` it is not, and the manifest tells how far that leads away
+    (`unrounded`, see `_apart`). Memory: a block of one tensor. The folder appears whole or not at all; an earlier merge
+    at `out` is replaced. Raises `UserError` as `change` does, and for `unrounded` where nothing was rounded.
     """
     found = change(adapter, base)
+    if unrounded and not found.rounding:
+        raise UserError(f"{adapter} was trained on its base as it is, without rounding; leave out --unrounded.")
     _vacant(out, (adapter, found.base))
+    how = None if unrounded else found.rounding
+    made = {**found.made, **({"unrounded": _apart(found)} if unrounded else {})}
     with atomic_folder(out) as part:
         for path in sorted({tensor.path for tensor in found.sources.values()}):
             with (part / path.name).open("wb") as file:
                 file.write(weights.header(path))
                 for tensor in found.sources.values():
                     if tensor.path == path:
-                        _write(file, tensor, found.pairs.get(tensor.name), found.scale)
+                        _write(file, tensor, found.pairs.get(tensor.name), found.scale, how)
         for name in _COPIED:
             if (found.base / name).is_file():
                 shutil.copyfile(found.base / name, part / name)
-        manifest.write(part, manifest.describe("merged", **found.made))
+        manifest.write(part, manifest.describe("merged", **made))
     return out
+
+
+def note(made: Mapping[str, Any], kind: str = "") -> str:
+    """What to know of a file of `kind` that was made from this merged folder, or of an adapter's own, if no `kind`.
+
+    Empty unless the adapter was trained on a rounded base, where files differ in how near they are to what was trained.
+    """
+    rounded = manifest.base_quantized(made)
+    if not rounded:
+        return ""
+    exact = f"radlite export BASE --quantize {rounded} --out base.gguf, without importance"
+    if not kind:
+        if rounded == rounding.NF4:
+            return "It was trained on NF4, which no GGUF has: as trained it is merged, not over a file of the base."
+        return f"It is as trained over its base in {rounded} alone: {exact}."
+    if apart := made.get("unrounded"):
+        return (
+            f"Merged onto the base as it is, not in {rounded} as trained: of the tuned matrices' norm, that rounding "
+            f"had moved {apart['rounding']:.2%}, the adapter {apart['adapter']:.2%}."
+        )
+    if KINDS[kind][1] in FLOATS:
+        return f"It is as trained: merged onto the base in {rounded}."
+    again = f"The base in {rounded} and the adapter in one were rounded once more, to {kind}."
+    return again if rounded == rounding.NF4 else f"{again} As trained: the adapter alone over its base ({exact})."
 
 
 def _base(name: str) -> Path:
@@ -145,13 +184,37 @@ def _pairs(adapter: Path, sources: dict[str, Tensor], rank: int) -> dict[str, tu
     return pairs
 
 
-def _write(file: BinaryIO, tensor: Tensor, change: tuple[Tensor, Tensor] | None, scale: float) -> None:
+def _write(
+    file: BinaryIO, tensor: Tensor, change: tuple[Tensor, Tensor] | None, scale: float, how: Rounding | None
+) -> None:
     right: Array | None = change[0].read() if change else None
     for begin, end in tensor.blocks():
-        values = tensor.read(begin, end)
+        values = how.read(tensor, begin, end) if how else tensor.read(begin, end)
         if change and right is not None:
             values = values + scale * (change[1].read(begin, end) @ right)
         file.write(weights.stored(values, tensor.type))
+
+
+def _apart(found: Change) -> dict[str, float]:
+    """How much of the tuned matrices, by Euclidean norm, the rounding moved, and how much the adapter does.
+
+    A merge that leaves out a rounding which is not small beside the adapter's change is another model than was trained.
+    """
+    moved, changed, whole = (0.0, 0.0, 0.0)
+    assert found.rounding
+    for name, (a, b) in found.pairs.items():
+        tensor, right = found.sources[name], a.read()
+        for begin, end in tensor.blocks():
+            values = tensor.read(begin, end)
+            moved += _square(found.rounding.read(tensor, begin, end) - values)
+            changed += _square(found.scale * (b.read(begin, end) @ right))
+            whole += _square(values)
+    shares = {"rounding": moved, "adapter": changed}
+    return {name: round(math.sqrt(share / whole), 5) if whole else 0.0 for name, share in shares.items()}
+
+
+def _square(values: Array) -> float:
+    return float(np.square(values, dtype=np.float64).sum())
 
 
 def _vacant(out: Path, sources: tuple[Path, ...]) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from radlite.errors import UserError
 from radlite.files import read_text
+from radlite.runtime.rounding import NF4, Kind
 from radlite.tasks import TASKS, named
 
 PAPER_WEIGHTS = {
@@ -67,6 +68,11 @@ class TrainConfig(pydantic.BaseModel):
     alpha: float = Field(128, gt=0, description="The update is scaled by alpha / rank (rsLoRA: alpha / sqrt(rank)).")
     rslora: bool = Field(False, description="Scale by alpha / sqrt(rank), so that a change of rank keeps the rate.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of the update's inputs that is dropped in training.")
+    base_quantized: Kind | None = Field(
+        None,
+        description="Round the frozen base to this kind before training, so that the adapter learns around the "
+        "rounding; NF4: QLoRA, the matrices stay in four bits in memory (pip install 'radlite[qlora]'); unset: no.",
+    )
     targets: tuple[str, ...] = Field(PROJECTIONS, min_length=1, description="Names of the matrices that are tuned.")
     learning_rate: float = Field(2e-4, gt=0, description="Peak rate of AdamW, reached after the warm-up.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
@@ -131,6 +137,12 @@ class TrainConfig(pydantic.BaseModel):
                 f"A row may have {self.max_tokens} tokens (max_tokens), but a pack holds {self.pack_tokens} "
                 "(pack_tokens); raise pack_tokens or lower max_tokens."
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _four_bits_are_not_compiled(self) -> "TrainConfig":
+        if self.base_quantized == NF4 and self.compile is True:
+            raise UserError("Layers in NF4 are not compiled; set compile to auto, or base_quantized to another kind.")
         return self
 
 
@@ -224,8 +236,9 @@ def _kind(annotation: Any) -> str:
     }  # fmt: skip
     origin = typing.get_origin(annotation)
     if origin is Literal:
-        return "one of " + ", ".join(str(choice).lower() for choice in typing.get_args(annotation))
-    if origin is types.UnionType:
+        named = (choice if isinstance(choice, str) else str(choice).lower() for choice in typing.get_args(annotation))
+        return f"one of {', '.join(named)}"
+    if origin in (types.UnionType, typing.Union):
         return " or ".join(map(_kind, typing.get_args(annotation)))
     return names[origin or annotation]
 

@@ -29,8 +29,9 @@ from radlite.data import corpus
 from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
 from radlite.files import exclusive, front_matter, told
+from radlite.runtime.rounding import NF4
 from radlite.tasks import Example, named
-from radlite.training import attention, batches, layers, lora
+from radlite.training import attention, batches, layers, lora, rounded
 from radlite.training.batches import Frame, Row, Sample
 from radlite.training.config import TrainConfig
 
@@ -68,10 +69,12 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             "corpus": corpus.describe(config.corpus).get("data"),
             "wording": {task: named(task).wording for task in corpus.tasks(config.corpus)},
             "recipe": config.model_dump(mode="json"),
+            "base_quantized": config.base_quantized,
             **_about(config.base, base),
         }
         bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
         attended = attention.chosen(config.attention, _device(), bf16)
+        how = rounded.planned(base, config.base_quantized)
         run = _identity(config, facts, bf16, attended)
         if _finished(config.out, run, resume):
             return config.out
@@ -88,6 +91,9 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
             dtype=torch.bfloat16 if bf16 else torch.float32,
             attn_implementation=attended,
         )
+        if how:
+            with _bar(progress) as bar:
+                rounded.apply(model, base, how, _device(), bar)
         model = prepare(model, config, bf16)
         _open_log(work, step)
         try:
@@ -127,7 +133,7 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
     model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora)
     if able and bf16:
         layers.fuse(model)
-    if able and config.compile:
+    if able and config.compile and config.base_quantized != NF4:
         # Else the first layer, whose input has no gradient, would be compiled a second time.
         model.enable_input_require_grads()
         layers.compile_layers(model)
@@ -370,6 +376,10 @@ def _arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> An
         accelerator_config={"non_blocking": cuda},
         use_cpu=not cuda,
     )
+
+
+def _bar(shown: bool) -> rich.progress.Progress:
+    return rich.progress.Progress(console=rich.console.Console(stderr=True), disable=not shown, transient=True)
 
 
 def _device() -> torch.device:
