@@ -98,5 +98,5 @@ def test_what_cannot_be_rounded_is_told(base: Path, tmp_path: Path) -> None:
         shutil.copytree(base, odd)
         config = json.loads((odd / "config.json").read_text())
         (odd / "config.json").write_text(json.dumps(config | {name: value}))
-        with pytest.raises(UserError, match="no multiple of 64, as NF4 needs|only Qwen2ForCausalLM and Qwen3"):
+        with pytest.raises(UserError, match=r"no multiple of 64, as NF4 needs|only Qwen2ForCausalLM and Qwen3"):
             rounding.of(odd, "NF4")
