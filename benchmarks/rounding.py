@@ -16,10 +16,14 @@ For NF4, which no GGUF has, what is rounded is rounded to Q4_K_M. All answer the
 file: nats a token that the true answer costs (its first tokens) and how much more than `plain`'s, item by item; how far
 the next token's probabilities are from the same adapter's in F16; and the score of each task with the paired difference
 from `plain`, Holm's method over the tasks. All that was done is kept in the room and not done again.
+
+With `--ladder` instead: how far files of each kind are from what was trained, if the adapter that knew the rounding is
+merged onto the rounded base, and if onto the base as it is.
 """
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +50,7 @@ from radlite.training.config import TrainConfig, load
 from radlite.training.trainer import train
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "tiny.yaml"
+LADDER = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "IQ4_XS")
 ARMS = ("plain", "plain over", "aware", "aware unrounded", "aware over")
 
 
@@ -64,8 +69,8 @@ def files(base: Path, plain: Path, aware: Path, kind: str, room: Path) -> dict[s
     small = "Q4_K_M" if kind == NF4 else kind
     merged = {
         "plain": lambda: merge(plain, room / "merged" / "plain"),
-        "aware": lambda: merge(aware, room / "merged" / "aware"),
-        "aware unrounded": lambda: merge(aware, room / "merged" / "aware-unrounded", unrounded=True),
+        "aware": lambda: merge(aware, room / "merged" / "aware", rounded=True),
+        "aware unrounded": lambda: merge(aware, room / "merged" / "aware-unrounded", rounded=False),
     }
     found = {}
     for arm, make in merged.items():
@@ -141,6 +146,27 @@ def measure(given: argparse.Namespace, base: str, seed: int, kind: str) -> list[
     return list(json.loads(done.read_text()))
 
 
+def ladder(given: argparse.Namespace, base: str, seed: int, kind: str) -> None:
+    """Print the mean divergence from what was trained, in nats, of every kind of file by both ways of merging."""
+    adapter = trained(given, base, seed, kind, given.room / f"{base}-{seed}")
+    probes = sample(corpus.read(given.room / "corpus", split="test"), given.probes)
+    with tempfile.TemporaryDirectory(dir=given.room) as temporary:
+        room = Path(temporary)
+        merged = {rounded: merge(adapter, room / f"merged-{rounded}", rounded=rounded) for rounded in (True, False)}
+        exact = likelihoods(gguf.write(merged[True], room / "exact.gguf", "F16"), probes)
+        print(f"\n{base}, seed {seed}, trained on {kind}, {given.steps} steps, n={len(probes)}, {PLACES} places each")
+        for to in LADDER:
+            for rounded, folder in merged.items():
+                found = divergences(exact, likelihoods(gguf.write(folder, room / "model.gguf", to), probes))
+                middle, way = mean(found), "rounded" if rounded else "as it is"
+                print(f"{to}, base {way}: {middle.value:.4f} [{middle.low:.4f}, {middle.high:.4f}]", flush=True)
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """With a bootstrap interval."""
+    return gained(values, np.zeros(len(values)).tolist())
+
+
 def gained(first: Sequence[float], second: Sequence[float]) -> Estimate:
     """Mean of `first - second` over the same items, with a paired bootstrap interval."""
     gaps = np.array(first) - np.array(second)
@@ -158,8 +184,8 @@ def show(title: str, found: Sequence[dict[str, Any]]) -> None:
         worse = sum(one > other for one, other in zip(arm["nats"], plain["nats"], strict=True))
         apart = f", divergence from as trained {np.mean(arm['divergence']):.4f}" if "divergence" in arm else ""
         against = (
-            f"; less plain {more.value:+.4f} [{more.low:+.4f}, {more.high:+.4f}], better on {better}, worse on {worse}, "
-            f"sign test p {mcnemar(better, worse):.2g}"
+            f"; less plain {more.value:+.4f} [{more.low:+.4f}, {more.high:+.4f}], better on {better}, "
+            f"worse on {worse}, sign test p {mcnemar(better, worse):.2g}"
         )
         print(f"{arm['arm']}: {np.mean(arm['nats']):.4f} nats a token{apart}{'' if arm is plain else against}")
     for arm in found[: len(ARMS)]:
@@ -183,6 +209,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--limit", type=int, default=40, help="test items of each task")
     parser.add_argument("--probes", type=int, default=20, help="items of each task for nats and divergence")
+    parser.add_argument("--ladder", action="store_true", help="how each kind of file bears each way of merging")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing new after this time")
     given = parser.parse_args()
     given.end = time.monotonic() + given.seconds
@@ -191,6 +218,9 @@ def main() -> None:
         build({"sample": None}, given.room / "corpus", known={"sample": source.source(counts)})
     for seed in range(given.seeds):
         for base in given.bases.split(","):
+            if given.ladder:
+                ladder(given, base, seed, given.kind)
+                continue
             found = measure(given, base, seed, given.kind)
             if found is None:
                 print("Time is up; the same command goes on.")

@@ -80,20 +80,24 @@ def change(adapter: Path, base: Path | None = None) -> Change:
     return Change(facts, base, sources, scale, rank, _pairs(adapter, sources, rank), rounded)
 
 
-def merge(adapter: Path, out: Path, base: Path | None = None, unrounded: bool = False) -> Path:
+def merge(adapter: Path, out: Path, base: Path | None = None, kind: str = "F16", rounded: bool | None = None) -> Path:
     """Write the model folder `out`: the base with the adapter's change added, in the base's types and files.
 
     The sum is made in float32, then rounded once. A base that was rounded for the training is rounded here too, and the
-    merged model is the one that was trained; with `unrounded` it is not, and the manifest tells how far that leads away
-    (`unrounded`, see `_apart`). Memory: a block of one tensor. The folder appears whole or not at all; an earlier merge
-    at `out` is replaced. Raises `UserError` as `change` does, and for `unrounded` where nothing was rounded.
+    merged model is the one that was trained; unless it is to become a GGUF of a `kind` in which that would be lost
+    (`rounding.survives`). Then the base is taken as it is, and the manifest tells how far that leads away (`unrounded`,
+    see `_apart`). `rounded` says which in place of this rule. Memory: a block of one tensor. The folder appears whole
+    or not at all; an earlier merge at `out` is replaced. Raises `UserError` as `change` does, and for `rounded` where
+    training rounded nothing.
     """
     found = change(adapter, base)
-    if unrounded and not found.rounding:
-        raise UserError(f"{adapter} was trained on its base as it is, without rounding; leave out --unrounded.")
+    if rounded is not None and not found.rounding:
+        raise UserError(f"{adapter} was trained on its base as it is; leave out --rounded and --unrounded.")
     _vacant(out, (adapter, found.base))
-    how = None if unrounded else found.rounding
-    made = {**found.made, **({"unrounded": _apart(found)} if unrounded else {})}
+    how = found.rounding
+    if how and not (rounding.survives(how.kind, kind) if rounded is None else rounded):
+        how = None
+    made = {**found.made, **({} if how == found.rounding else {"unrounded": _apart(found)})}
     with atomic_folder(out) as part:
         for path in sorted({tensor.path for tensor in found.sources.values()}):
             with (part / path.name).open("wb") as file:
@@ -116,20 +120,24 @@ def note(made: Mapping[str, Any], kind: str = "") -> str:
     rounded = manifest.base_quantized(made)
     if not rounded:
         return ""
-    exact = f"radlite export BASE --quantize {rounded} --out base.gguf, without importance"
     if not kind:
         if rounded == rounding.NF4:
-            return "It was trained on NF4, which no GGUF has: as trained it is merged, not over a file of the base."
+            return "It was trained on NF4, which no GGUF of the base has; as trained is what is merged, in F16 or Q8_0."
+        exact = f"radlite export BASE --quantize {rounded} --out base.gguf, without importance"
         return f"It is as trained over its base in {rounded} alone: {exact}."
     if apart := made.get("unrounded"):
-        return (
+        told = (
             f"Merged onto the base as it is, not in {rounded} as trained: of the tuned matrices' norm, that rounding "
             f"had moved {apart['rounding']:.2%}, the adapter {apart['adapter']:.2%}."
         )
-    if KINDS[kind][1] in FLOATS:
+    elif KINDS[kind][1] in FLOATS:
         return f"It is as trained: merged onto the base in {rounded}."
-    again = f"The base in {rounded} and the adapter in one were rounded once more, to {kind}."
-    return again if rounded == rounding.NF4 else f"{again} As trained: the adapter alone over its base ({exact})."
+    else:
+        told = f"It is as trained, merged onto the base in {rounded}, but for the rounding to {kind}."
+        if not rounding.survives(rounded, kind):
+            told = f"Rounded to {rounded} before the merge and to {kind} after it, it lost most of what it learned."
+    other = "a file of more bits, such as Q8_0" if rounded == rounding.NF4 else "the adapter alone (--adapter-only)"
+    return told if rounding.survives(rounded, kind) and not apart else f"{told} Nearer to what was trained: {other}."
 
 
 def _base(name: str) -> Path:

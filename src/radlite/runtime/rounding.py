@@ -21,9 +21,11 @@ from radlite.runtime.weights import Array, Tensor
 NF4: Final = "NF4"
 """QLoRA's four bits, in the layers alone; the other kinds are those of GGUF files, which round embeddings too."""
 
-Kind = Literal["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "IQ4_XS", "NF4"]
+Kind = Literal["Q4_K_M", "Q4_K_S", "IQ4_XS", "NF4"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
-"""Kinds that a base can be rounded to."""
+"""Kinds that a base can be rounded to: of those with more bits there is little to learn around."""
+
+_AS_COARSE: Final = {"Q4_K_M", "Q4_K_S", "IQ4_XS"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,15 @@ def of(folder: Path, kind: str) -> Rounding:
         return Rounding(kind, dict.fromkeys(matrices))
     types = layout.types(dict(tensors.values()), kind, config)
     return Rounding(kind, {name: types[short] for name, (short, _) in tensors.items() if types[short] != Type.F32})
+
+
+def survives(rounded: str, kind: str) -> bool:
+    """Whether an adapter added to a base rounded to `rounded` survives that the sum is rounded again, to `kind`.
+
+    In a file as coarse as the base is, matrices fall back to the values that they had, and most of the change is gone;
+    Q5_K has the blocks of Q4_K. docs/export.md has the measurement.
+    """
+    return kind not in _AS_COARSE and not (kind == "Q5_K_M" and rounded.startswith("Q4_K"))
 
 
 def over_rows(work: Callable[[Array], Array], values: Array) -> Array:
