@@ -91,7 +91,7 @@ def test_nf4_rounds_the_matrices_of_the_layers_and_nothing_else(base: Path) -> N
 
 
 def test_what_cannot_be_rounded_is_told(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot be rounded to 'Q2_K'; choose from Q8_0, .*, NF4"):
+    with pytest.raises(UserError, match=r"cannot be rounded to 'Q2_K'; choose from Q4_K_M, .*, NF4"):
         rounding.of(base, "Q2_K")
     for name, value in (("hidden_size", 96), ("architectures", ["LlamaForCausalLM"])):
         odd = tmp_path / name
@@ -100,3 +100,9 @@ def test_what_cannot_be_rounded_is_told(base: Path, tmp_path: Path) -> None:
         (odd / "config.json").write_text(json.dumps(config | {name: value}))
         with pytest.raises(UserError, match=r"no multiple of 64, as NF4 needs|only Qwen2ForCausalLM and Qwen3"):
             rounding.of(odd, "NF4")
+
+
+def test_only_the_levels_that_the_base_was_rounded_to_swallow_what_is_added() -> None:
+    lost = {(base, kind) for base in rounding.KINDS for kind in layout.KINDS if not rounding.survives(base, kind)}
+    k_quants = ("Q4_K_M", "Q4_K_S")
+    assert lost == {(one, other) for one in k_quants for other in k_quants} | {("IQ4_XS", "IQ4_XS")}

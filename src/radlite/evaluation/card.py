@@ -349,8 +349,9 @@ def _learned(model: _Model) -> str:
 
 
 _SETTINGS: Final = (
-    "rank", "alpha", "rslora", "dropout", "base_quantized", "learning_rate", "schedule", "warmup", "epochs", "max_steps", "max_tokens",
-    "pack_tokens", "rows_per_step", "gradient_accumulation", "length_balance", "precision", "seed",
+    "rank", "alpha", "rslora", "dropout", "base_quantized", "learning_rate", "schedule", "warmup", "epochs",
+    "max_steps", "max_tokens", "pack_tokens", "rows_per_step", "gradient_accumulation", "length_balance", "precision",
+    "seed",
 )  # fmt: skip
 
 

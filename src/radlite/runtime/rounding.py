@@ -25,8 +25,6 @@ Kind = Literal["Q4_K_M", "Q4_K_S", "IQ4_XS", "NF4"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 """Kinds that a base can be rounded to: of those with more bits there is little to learn around."""
 
-_AS_COARSE: Final = {"Q4_K_M", "Q4_K_S", "IQ4_XS"}
-
 
 @dataclass(frozen=True, slots=True)
 class Rounding:
@@ -77,12 +75,12 @@ def of(folder: Path, kind: str) -> Rounding:
 
 
 def survives(rounded: str, kind: str) -> bool:
-    """Whether an adapter added to a base rounded to `rounded` survives that the sum is rounded again, to `kind`.
+    """Whether what an adapter adds to a base in `rounded` survives that the sum is rounded again, to a GGUF of `kind`.
 
-    In a file as coarse as the base is, matrices fall back to the values that they had, and most of the change is gone;
-    Q5_K has the blocks of Q4_K. docs/export.md has the measurement.
+    On the very levels that the base was rounded to, matrices fall back to the values that they had, and much of the
+    change is gone. docs/export.md has the measurement.
     """
-    return kind not in _AS_COARSE and not (kind == "Q5_K_M" and rounded.startswith("Q4_K"))
+    return rounded == NF4 or layout.KINDS[rounded][1] != layout.KINDS[kind][1]
 
 
 def over_rows(work: Callable[[Array], Array], values: Array) -> Array:
