@@ -10,7 +10,7 @@ ifeq ($(shell uname -m),x86_64)
 CMAKE_ARGS ?= -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8
 endif
 
-.PHONY: demo demo-fast native ray test test-slow check demonstration clean help
+.PHONY: demo demo-fast native ray test test-slow test-qlora check demonstration clean help
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,6 +33,10 @@ test: $(READY) ## The default tests, in as many processes as there are cores, fo
 
 test-slow: $(READY) ## The tests that take minutes
 	$(VENV)/bin/python -m pytest -m slow
+
+test-qlora: $(READY) ## The tests of QLoRA, with bitsandbytes in a folder of its own, since PEFT loads it wherever it is installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade --target $(VENV)/qlora bitsandbytes
+	PYTHONPATH=$(VENV)/qlora $(VENV)/bin/python -m pytest tests/runtime/test_rounding.py tests/training/test_rounded.py
 
 check: $(READY) ## Format, lint, types
 	$(VENV)/bin/ruff format --check .

@@ -63,10 +63,10 @@ def written(folder: Path, room: Path, rows: Sequence[Example]) -> dict[str, Path
     return found
 
 
-def likelihoods(path: Path, items: Sequence[Example]) -> list[list[Vector]]:
+def likelihoods(path: Path, items: Sequence[Example], adapter: Path | None = None) -> list[list[Vector]]:
     """Of each item and place the logarithms of the probability of all ids, in their order."""
     found = []
-    with contextlib.closing(engine.open_model(path, remembered=0)) as model:
+    with contextlib.closing(engine.open_model(path, remembered=0, adapter=adapter)) as model:
         for item in items:
             prompt = model.renderer.prompt(turns(named(item.task), item.inputs))
             answer = [*model.renderer.tokenizer.encode(item.answer), model.renderer.end_id][: PLACES - 1]

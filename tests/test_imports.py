@@ -80,6 +80,7 @@ def test_the_command_line_starts_without_anything_heavy() -> None:
         "collections",
         "contextlib",
         "json",
+        "logging",
         "math",
         "os",
         "signal",

@@ -96,6 +96,11 @@ def without_places(made: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def base_quantized(made: Mapping[str, Any]) -> str:
+    """What the base was rounded to on which this adapter was trained, as in `rounding.KINDS`; empty if to nothing."""
+    return str(training(made).get("base_quantized") or "")
+
+
 def weights_hash(folder: Path) -> str:
     """One digest over the safetensors files of a model folder, in name order: the identity of a base."""
     files = sorted(folder.glob("*.safetensors"))

@@ -1,5 +1,6 @@
 """The command line: verbs only. Whatever is heavy is imported inside the verb that needs it."""
 
+import logging
 import math
 import os
 import signal
@@ -56,6 +57,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # those of libraries are for us; our own come as results and errors
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except UserError as error:
@@ -141,6 +143,14 @@ def export(
         bool,
         typer.Option("--adapter-only", help="The adapter alone, for --adapter of radlite read; slower than merged."),
     ] = False,
+    rounded: Annotated[
+        bool | None,
+        typer.Option(
+            "--rounded/--unrounded",
+            help="Merge onto the base as training had rounded it, or as it is; unset: as the kind of file bears it.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Merge an adapter into its base and write a GGUF file that carries template, tokenizer and manifest.
 
@@ -149,35 +159,44 @@ def export(
     import tempfile
 
     from radlite import manifest
-    from radlite.export.merge import merge
+    from radlite.export.merge import merge, note
     from radlite.runtime.layout import demand_kind
 
     if adapter_only:
         from radlite.export import adapter as adapters
 
-        if quantize or merged or importance:
+        if quantize or merged or importance or rounded is not None:
             raise UserError(
-                "An adapter alone is neither merged nor quantised; leave out --quantize, --merged and --importance."
+                "An adapter alone is neither merged nor quantised; leave out --quantize, --merged, --importance "
+                "and --rounded."
             )
         adapters.write(adapter, out, base)
         typer.echo(
             f"{out}: {out.stat().st_size / 1e6:,.1f} MB, an adapter; read with --model BASE.gguf --adapter {out}."
         )
+        if line := note(manifest.read(adapter)):
+            typer.echo(line)
         return
     demand_kind(quantize := quantize or "Q4_K_M")
     rows = _counting(importance, quantize) if importance else []
+    line = ""
     plain = (adapter / "config.json").is_file() and not (adapter / manifest.NAME).is_file()
     if plain or manifest.read(adapter).get("kind") != "adapter":
+        if rounded is not None:
+            raise UserError(f"{adapter} is no adapter, so that nothing is merged; leave out --rounded and --unrounded.")
         _write(adapter, out, quantize, rows)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merged.") as room:
-            folder = merge(adapter, merged or Path(room) / adapter.resolve().name, base)
+            folder = merge(adapter, merged or Path(room) / adapter.resolve().name, base, quantize, rounded)
             _write(folder, out, quantize, rows)
+            line = note(manifest.read(folder), quantize)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:,.1f} MB, {quantize}.")
     typer.echo(
         f"For Ollama: {out.with_suffix('.Modelfile')}; for llama.cpp and LM Studio: {out.stem}.ask.md beside it."
     )
+    if line:
+        typer.echo(line)
     if merged:
         typer.echo(f"Check it: radlite verify {out} --against {merged} --corpus CORPUS")
     typer.echo(f"Describe it, once evaluated: radlite card {out} --results RESULTS")

@@ -349,9 +349,9 @@ def _learned(model: _Model) -> str:
 
 
 _SETTINGS: Final = (
-    "rank", "alpha", "rslora", "dora", "dropout", "learning_rate", "lora_plus_ratio", "schedule", "warmup", "epochs",
-    "max_steps", "max_tokens", "pack_tokens", "rows_per_step", "gradient_accumulation", "loss_norm", "length_balance",
-    "precision", "seed",
+    "rank", "alpha", "rslora", "dora", "dropout", "base_quantized", "learning_rate", "lora_plus_ratio", "schedule",
+    "warmup", "epochs", "max_steps", "max_tokens", "pack_tokens", "rows_per_step", "gradient_accumulation", "loss_norm",
+    "length_balance", "precision", "seed",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ brought to the length that was learned (Liu et al., 2024)."""
 import math
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +15,9 @@ from radlite import manifest
 from radlite.chat import demand_base
 from radlite.errors import UserError
 from radlite.files import atomic_folder, read_json
-from radlite.runtime import weights
+from radlite.runtime import rounding, weights
+from radlite.runtime.layout import FLOATS, KINDS
+from radlite.runtime.rounding import Rounding
 from radlite.runtime.weights import Array, Tensor
 
 # Settings of PEFT that a plain merge honours, or that do not change the sum. Any other that is set is refused, so that
@@ -50,6 +53,8 @@ class Change:
     """A (rank, columns) and B (rows, rank) by the name of the base's matrix."""
     lengths: dict[str, Tensor] = field(default_factory=dict)
     """With DoRA the Euclidean length (rows) that each row of the sum is brought to, by the same names."""
+    rounding: Rounding | None = None
+    """How the base was rounded on which it was trained."""
 
     @property
     def made(self) -> dict[str, Any]:
@@ -76,29 +81,68 @@ def change(adapter: Path, base: Path | None = None) -> Change:
     fitting = _fitting(adapter, sources, rank)
     pairs = {name: (part["A"], part["B"]) for name, part in fitting.items()}
     lengths = {name: part["length"] for name, part in fitting.items() if "length" in part}
-    return Change(facts, base, sources, scale, rank, pairs, lengths)
+    kind = manifest.base_quantized(facts)
+    return Change(facts, base, sources, scale, rank, pairs, lengths, rounding.of(base, kind) if kind else None)
 
 
-def merge(adapter: Path, out: Path, base: Path | None = None) -> Path:
+def merge(adapter: Path, out: Path, base: Path | None = None, kind: str = "F16", rounded: bool | None = None) -> Path:
     """Write the model folder `out`: the base with the adapter's change added, in the base's types and files.
 
-    The sum is made in float32, then rounded once. Memory: a block of one tensor. The folder appears whole or not at
-    all; an earlier merge at `out` is replaced. Raises `UserError` as `change` does.
+    The sum is made in float32, then rounded once. A base that was rounded for the training is rounded here too, and the
+    merged model is the one that was trained; unless it is to become a GGUF of a `kind` in which that would be lost
+    (`rounding.survives`). Then the base is taken as it is, and the manifest tells how far that leads away (`unrounded`,
+    see `_apart`). `rounded` says which in place of this rule. Memory: a block of one tensor. The folder appears whole
+    or not at all; an earlier merge at `out` is replaced. Raises `UserError` as `change` does, and for `rounded` where
+    training rounded nothing.
     """
     found = change(adapter, base)
+    if rounded is not None and not found.rounding:
+        raise UserError(f"{adapter} was trained on its base as it is; leave out --rounded and --unrounded.")
     _vacant(out, (adapter, found.base))
+    how = found.rounding
+    if how and not (rounding.survives(how.kind, kind) if rounded is None else rounded):
+        how = None
+    made = {**found.made, **({} if how == found.rounding else {"unrounded": _apart(found)})}
     with atomic_folder(out) as part:
         for path in sorted({tensor.path for tensor in found.sources.values()}):
             with (part / path.name).open("wb") as file:
                 file.write(weights.header(path))
                 for tensor in found.sources.values():
                     if tensor.path == path:
-                        _write(file, tensor, found)
+                        _write(file, tensor, found, how)
         for name in _COPIED:
             if (found.base / name).is_file():
                 shutil.copyfile(found.base / name, part / name)
-        manifest.write(part, manifest.describe("merged", **found.made))
+        manifest.write(part, manifest.describe("merged", **made))
     return out
+
+
+def note(made: Mapping[str, Any], kind: str = "") -> str:
+    """What to know of a file of `kind` that was made from this merged folder, or of an adapter's own, if no `kind`.
+
+    Empty unless the adapter was trained on a rounded base, where files differ in how near they are to what was trained.
+    """
+    rounded = manifest.base_quantized(made)
+    if not rounded:
+        return ""
+    if not kind:
+        if rounded == rounding.NF4:
+            return "It was trained on NF4, which no GGUF of the base has; as trained is what is merged, in F16 or Q8_0."
+        exact = f"radlite export BASE --quantize {rounded} --out base.gguf, without importance"
+        return f"It is as trained over its base in {rounded} alone: {exact}."
+    if apart := made.get("unrounded"):
+        told = (
+            f"Merged onto the base as it is, not in {rounded} as trained: of the tuned matrices' norm, that rounding "
+            f"had moved {apart['rounding']:.2%}, the adapter {apart['adapter']:.2%}."
+        )
+    elif KINDS[kind][1] in FLOATS:
+        return f"It is as trained: merged onto the base in {rounded}."
+    else:
+        told = f"It is as trained, merged onto the base in {rounded}, but for the rounding to {kind}."
+        if not rounding.survives(rounded, kind):
+            told = f"Rounded to {rounded} before the merge and to {kind} after it, it lost much of what it learned."
+    other = "a file of more bits, such as Q8_0" if rounded == rounding.NF4 else "the adapter alone (--adapter-only)"
+    return told if rounding.survives(rounded, kind) and not apart else f"{told} Nearer to what was trained: {other}."
 
 
 def _base(name: str) -> Path:
@@ -153,12 +197,12 @@ def _fitting(adapter: Path, sources: dict[str, Tensor], rank: int) -> dict[str, 
     return found
 
 
-def _write(file: BinaryIO, tensor: Tensor, change: Change) -> None:
+def _write(file: BinaryIO, tensor: Tensor, change: Change, how: Rounding | None) -> None:
     pair = change.pairs.get(tensor.name)
     right: Array | None = pair[0].read() if pair else None
     lengths = change.lengths[tensor.name].read()[0] if tensor.name in change.lengths else None
     for begin, end in tensor.blocks():
-        values = tensor.read(begin, end)
+        values = how.read(tensor, begin, end) if how else tensor.read(begin, end)
         if pair and right is not None:
             values = values + change.scale * (pair[1].read(begin, end) @ right)
         if lengths is not None:
@@ -167,6 +211,28 @@ def _write(file: BinaryIO, tensor: Tensor, change: Change) -> None:
             factors = np.divide(lengths[begin:end], found, out=np.zeros_like(found), where=found > 0)
             values = values * factors[:, None]
         file.write(weights.stored(values, tensor.type))
+
+
+def _apart(found: Change) -> dict[str, float]:
+    """How much of the tuned matrices, by Euclidean norm, the rounding moved, and how much the adapter does.
+
+    A merge that leaves out a rounding which is not small beside the adapter's change is another model than was trained.
+    """
+    moved, changed, whole = (0.0, 0.0, 0.0)
+    assert found.rounding
+    for name, (a, b) in found.pairs.items():
+        tensor, right = found.sources[name], a.read()
+        for begin, end in tensor.blocks():
+            values = tensor.read(begin, end)
+            moved += _square(found.rounding.read(tensor, begin, end) - values)
+            changed += _square(found.scale * (b.read(begin, end) @ right))
+            whole += _square(values)
+    shares = {"rounding": moved, "adapter": changed}
+    return {name: round(math.sqrt(share / whole), 5) if whole else 0.0 for name, share in shares.items()}
+
+
+def _square(values: Array) -> float:
+    return float(np.square(values, dtype=np.float64).sum())
 
 
 def _vacant(out: Path, sources: tuple[Path, ...]) -> None:

@@ -15,11 +15,15 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from rich.progress import Progress
 
+from radlite import manifest
 from radlite.chat import Prompt, Renderer
 from radlite.errors import UserError
+from radlite.runtime import rounding, weights
 from radlite.runtime.grammar import Walk, Weighed, weigh
 from radlite.runtime.model import DEFAULT_CONTEXT, Completion, Request, end_ids, never
+from radlite.runtime.rounding import Rounding
 
 _WINDOW = 16
 """Batches that are sorted by length together; who wants the order asked waits for one window at most."""
@@ -34,7 +38,8 @@ def open_model(
 ) -> "HfModel":
     """Load a model folder and, if given, a LoRA adapter on it: float32 on a CPU, bfloat16 on a GPU.
 
-    `batch_size` is `BATCH` of the device unless given.
+    `batch_size` is `BATCH` of the device unless given. An adapter that was trained on a rounded base has it rounded
+    here too.
 
     Raises `UserError` if either cannot be loaded.
     """
@@ -54,6 +59,8 @@ def open_model(
     if adapter:
         import peft
 
+        if kind := manifest.base_quantized(manifest.read(adapter) if (adapter / manifest.NAME).is_file() else {}):
+            round_weights(module, folder, rounding.of(folder, kind))
         try:
             module = peft.PeftModel.from_pretrained(module, os.fspath(adapter))
             keep_zero_rows(module)
@@ -83,6 +90,20 @@ def keep_zero_rows(module: Any) -> None:
 def _divisors(lengths: Callable[..., torch.Tensor], *given: Any, **settings: Any) -> torch.Tensor:
     found = lengths(*given, **settings)
     return torch.where(found > 0, found, 1)
+
+
+def round_weights(module: Any, folder: Path, how: Rounding, progress: Progress | None = None) -> None:
+    """Give the matrices of a loaded model, whose folder is `folder`, the values that they have after rounding.
+
+    They keep their type. Raises `UserError` as `Rounding.read` does.
+    """
+    parameters = dict(module.named_parameters())
+    tensors = [tensor for tensor in weights.read(folder).values() if tensor.name in how.types]
+    shown = progress.track(tensors, description=f"rounding to {how.kind}") if progress else tensors
+    with torch.no_grad():
+        for tensor in shown:
+            for begin, end in tensor.blocks():
+                parameters[tensor.name][begin:end] = torch.from_numpy(how.read(tensor, begin, end))
 
 
 @dataclass(slots=True)

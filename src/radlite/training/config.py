@@ -13,6 +13,7 @@ from pydantic import Field
 
 from radlite.errors import UserError
 from radlite.files import read_text
+from radlite.runtime.rounding import NF4, Kind
 from radlite.tasks import TASKS, named
 
 PAPER_WEIGHTS = {
@@ -73,6 +74,11 @@ class TrainConfig(pydantic.BaseModel):
         False, description="DoRA: learn the length of each matrix row apart from its direction; slower steps."
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of the update's inputs that is dropped in training.")
+    base_quantized: Kind | None = Field(
+        None,
+        description="Round the frozen base to this kind before training, so that the adapter learns around the "
+        "rounding; NF4: QLoRA, the matrices stay in four bits in memory (pip install 'radlite[qlora]'); unset: no.",
+    )
     targets: tuple[str, ...] = Field(PROJECTIONS, min_length=1, description="Names of the matrices that are tuned.")
     learning_rate: float = Field(2e-4, gt=0, description="Peak rate of AdamW, reached after the warm-up.")
     lora_plus_ratio: float = Field(
@@ -178,12 +184,26 @@ class TrainConfig(pydantic.BaseModel):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _a_rounded_base_is_plain(self) -> "TrainConfig":
+        if self.base_quantized and self.dora:
+            raise UserError("DoRA learns lengths of the exact matrices; leave out dora, or base_quantized.")
+        if self.base_quantized == NF4 and self.shard:
+            raise UserError("Matrices in four bits cannot be held in parts; set shard to false, or leave out NF4.")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _longest_row_fits_a_pack(self) -> "TrainConfig":
         if self.max_tokens > self.pack_tokens:
             raise UserError(
                 f"A row may have {self.max_tokens} tokens (max_tokens), but a pack holds {self.pack_tokens} "
                 "(pack_tokens); raise pack_tokens or lower max_tokens."
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _four_bits_are_not_compiled(self) -> "TrainConfig":
+        if self.base_quantized == NF4 and self.compile is True:
+            raise UserError("Layers in NF4 are not compiled; set compile to auto, or base_quantized to another kind.")
         return self
 
 
@@ -277,7 +297,8 @@ def _kind(annotation: Any) -> str:
     }  # fmt: skip
     origin = typing.get_origin(annotation)
     if origin is Literal:
-        return "one of " + ", ".join(str(choice).lower() for choice in typing.get_args(annotation))
+        named = (choice if isinstance(choice, str) else str(choice).lower() for choice in typing.get_args(annotation))
+        return f"one of {', '.join(named)}"
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(_kind, typing.get_args(annotation)))
     return names[origin or annotation]

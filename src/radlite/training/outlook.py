@@ -1,5 +1,6 @@
 """What a run will need and take, told before it begins: parameters, memory, disk, steps and time."""
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ import torch
 import transformers
 
 from radlite.errors import UserError
-from radlite.runtime import memory
+from radlite.runtime import memory, nf4, weights
+from radlite.runtime.rounding import NF4, Rounding
 from radlite.training import attention, devices, lora
 from radlite.training.batches import Row
 from radlite.training.config import TrainConfig
@@ -102,8 +104,10 @@ class Outlook:
         return left * (learning + measured * self.rehearsal.validation_seconds)
 
 
-def needs(config: TrainConfig, base: Path, rows: Sequence[Row], bf16: bool, cuda: bool) -> Needs:
-    """What a run over these packed rows needs, from the base's configuration alone.
+def needs(
+    config: TrainConfig, base: Path, rows: Sequence[Row], bf16: bool, cuda: bool, rounding: Rounding | None = None
+) -> Needs:
+    """What a run over these packed rows needs, from the base's configuration alone; rounded to NF4 it takes less.
 
     Raises `UserError` as `lora.attach` does, before any weights are read.
     """
@@ -116,11 +120,15 @@ def needs(config: TrainConfig, base: Path, rows: Sequence[Row], bf16: bool, cuda
     total = sum(weight.numel() for weight in model.parameters())
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     size = 2 if bf16 else 4
+    frozen = (total - trained) * size
+    if rounding and rounding.kind == NF4:
+        tensors = weights.read(base)
+        frozen -= round(sum(math.prod(tensors[name].shape) for name in rounding.types) * (size - nf4.BYTES))
     batches = [rows[at : at + config.rows_per_step] for at in range(0, len(rows), config.rows_per_step)]
     return Needs(
         parameters=total,
         trained=trained,
-        weights=((total - trained) * size + 16 * trained) // (devices.count() if config.shard else 1),
+        weights=(frozen + 16 * trained) // (devices.count() if config.shard else 1),
         activations=max(_activations(settings, batch, config, size, cuda) for batch in batches),
         disk=(12 * _CHECKPOINTS + 4) * trained,
     )

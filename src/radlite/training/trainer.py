@@ -28,8 +28,9 @@ from radlite.errors import UserError
 from radlite.files import atomic, exclusive, front_matter, told
 from radlite.hub import base_folder
 from radlite.runtime import memory
+from radlite.runtime.rounding import NF4, Rounding
 from radlite.tasks import named
-from radlite.training import attention, batches, devices, layers, lora, outlook, plan, scores
+from radlite.training import attention, batches, devices, layers, lora, outlook, plan, rounded, scores
 from radlite.training.batches import Row
 from radlite.training.best import Best, forget
 from radlite.training.config import TrainConfig
@@ -58,6 +59,7 @@ class _Start:
     facts: dict[str, Any]
     bf16: bool
     attended: str
+    rounding: Rounding | None
     run: str
     work: Path
 
@@ -83,7 +85,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
         progress = progress and devices.first()
         if progress:
             plan.show(planned.mixture, rich.console.Console(stderr=True))
-        model = _model(config, start)
+        model = _model(config, start, progress)
         devices.of_first(lambda: _open_work(work, step))
         with _faults(work), told(work):
             steps, best = fit(
@@ -135,7 +137,7 @@ def rehearse(config: TrainConfig, resume: bool = False, progress: bool = True) -
         config = _as_begun(config, whole[-1][1] if whole else None)
         planned, found = _planned(config, start)
         room, before = outlook.free_memory(device().type == "cuda"), memory.peak()
-        model = _model(config, start)
+        model = _model(config, start, progress)
         return Outlook(
             config=config,
             plan=planned,
@@ -164,12 +166,14 @@ def _start(config: TrainConfig) -> _Start:
         "corpus": corpus.describe(config.corpus).get("data"),
         "wording": {task: named(task).wording for task in corpus.tasks(config.corpus)},
         "recipe": config.model_dump(mode="json"),
+        "base_quantized": config.base_quantized,
         **_about(config.base, base),
     }
     bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
     attended = attention.chosen(config.attention, device(), bf16)
+    how = rounded.planned(base, config.base_quantized)
     run = _identity(config, facts, bf16, attended)
-    return _Start(base, facts, bf16, attended, run, config.out.with_name(f"{config.out.name}.training"))
+    return _Start(base, facts, bf16, attended, how, run, config.out.with_name(f"{config.out.name}.training"))
 
 
 def _planned(config: TrainConfig, start: _Start) -> tuple[Plan, Needs]:
@@ -178,16 +182,20 @@ def _planned(config: TrainConfig, start: _Start) -> tuple[Plan, Needs]:
     outlook.free_disk(config.out)
     tracker(config)
     planned = plan.draw(config, start.base)
-    found = outlook.needs(config, start.base, planned.rows, start.bf16, cuda)
+    found = outlook.needs(config, start.base, planned.rows, start.bf16, cuda, start.rounding)
     outlook.demand(found, config.out, start.work, config, cuda)
     return planned, found
 
 
-def _model(config: TrainConfig, start: _Start) -> Any:
-    """The base with the recipe's adapter at its start, which the seed decides."""
+def _model(config: TrainConfig, start: _Start, progress: bool) -> Any:
+    """The base, rounded if the recipe says so, with the recipe's adapter at its start, which the seed decides."""
     transformers.set_seed(config.seed)
     dtype = torch.bfloat16 if start.bf16 else torch.float32
     model = plan.loaded(transformers.AutoModelForCausalLM, start.base, dtype=dtype, attn_implementation=start.attended)
+    if start.rounding:
+        console = rich.console.Console(stderr=True)
+        with rich.progress.Progress(console=console, disable=not progress, transient=True) as bar:
+            rounded.apply(model, start.base, start.rounding, device(), bar)
     return prepare(model, config, start.bf16)
 
 
@@ -206,7 +214,7 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
     model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora, config.dora)
     if able and bf16:
         layers.fuse(model)
-    if able and config.compile:
+    if able and config.compile and config.base_quantized != NF4:
         # Else the first layer, whose input has no gradient, would be compiled a second time.
         model.enable_input_require_grads()
         layers.compile_layers(model)
