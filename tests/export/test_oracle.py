@@ -37,14 +37,12 @@ def importance(model: Path) -> Importance:
     """Wild enough to change most rows."""
     chance = np.random.default_rng(0)
     names = {"model.embed_tokens.weight": "lm_head.weight"}
-    return Importance(
-        {
-            names.get(tensor.name, tensor.name): chance.lognormal(0, 1.5, tensor.shape[-1]).astype(np.float32)
-            for tensor in gguf.tensors(model, gguf.settings(model)).values()
-            if len(tensor.shape) == 2
-        },
-        rows=1, tokens=1, data="random",
-    )  # fmt: skip
+    columns = {
+        names.get(tensor.name, tensor.name): chance.lognormal(0, 1.5, tensor.shape[-1]).astype(np.float32)
+        for tensor in gguf.tensors(model, gguf.settings(model)).values()
+        if len(tensor.shape) == 2
+    }
+    return Importance({name: (one, 1) for name, one in columns.items()}, 1, 1, data="random", weights="random")
 
 
 def equal(model: Path, kind: str, given: Importance | None = None) -> None:
