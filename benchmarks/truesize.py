@@ -101,9 +101,9 @@ def _silent() -> Any:
 
 
 def make(room: Path, given: argparse.Namespace) -> str:
-    """The base, and rows to tune on."""
-    shape.write_folder(given.shape, room / "base", given.layers, vocabulary=given.vocabulary)
+    """Rows to tune on, and the base."""
     corpus.write(room / "corpus", [*sample.examples(TASK, "train", 16), *sample.examples(TASK, "validation", 2)], {})
+    shape.write_folder(given.shape, room / "base", given.layers, vocabulary=given.vocabulary)
     return f"{_size(room / 'base'):,.2f} GB in {len(list((room / 'base').glob('*.safetensors')))} files"
 
 
@@ -169,7 +169,7 @@ def compared(room: Path, given: argparse.Namespace) -> str:
 
 
 STAGES: dict[str, tuple[Callable[[Path, argparse.Namespace], str], str | None]] = {
-    "make": (make, "corpus/radlite.json"),
+    "make": (make, "base/radlite.json"),
     "tune": (tune, "adapter/radlite.json"),
     "merge": (merged, "merged/radlite.json"),
     "quantize": (quantize, "{kind}.gguf"),
@@ -266,7 +266,7 @@ def main() -> None:
         numbers: dict[str, Any] = {}
         for name, (_, sign) in (STAGES | (ORACLE if given.oracle else {})).items():
             if sign and (room / sign.format(kind=given.kind)).exists():
-                print(f"{name:>10}  done before")
+                print(f"{name:>10}  done before", flush=True)
                 continue
             numbers[name] = found = _apart(name, room, given)
             if "error" in found:
