@@ -31,10 +31,10 @@ from radlite.evaluation.estimate import mcnemar
 from radlite.evaluation.run import Run, evaluate_models, progress
 from radlite.evaluation.selection import sample
 from radlite.export import gguf
-from radlite.export.importance import ROWS, Importance, measure
+from radlite.export.importance import ROWS, Importance, load, lost, measure, save
 from radlite.export.merge import merge
 from radlite.reader import turns
-from radlite.runtime import engine
+from radlite.runtime import engine, layout
 from radlite.tasks import Example, named
 
 KINDS = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M", "Q4_K_M importance")
@@ -50,17 +50,21 @@ Vector = NDArray[np.float32]
 def written(folder: Path, room: Path, rows: Sequence[Example]) -> dict[str, Path]:
     """A file of each kind; those of an earlier run in the same room are taken as they are."""
     found: dict[str, Path] = {}
-    importance: Importance | None = None
     for kind in KINDS:
-        name, heeded = kind.split()[0], " " in kind
         path = room / f"{folder.name}-{kind.replace(' ', '-')}.gguf"
         if not path.is_file():
-            if heeded:
-                with progress(Console(stderr=True)) as bar:
-                    importance = measure(folder, rows, bar)
-            gguf.write(folder, path, name, importance=importance)
+            gguf.write(folder, path, kind.split()[0], importance=counted(folder, room, rows) if " " in kind else None)
         found[kind] = path
     return found
+
+
+def counted(folder: Path, room: Path, rows: Sequence[Example]) -> Importance:
+    """Importance in the model `folder`, measured once in a room."""
+    path, config = room / f"{folder.name}-importance.gguf", layout.settings(folder)
+    if not path.is_file():
+        with progress(Console(stderr=True)) as bar:
+            save(measure(folder, rows, bar), path, config)
+    return load(path, folder, config)
 
 
 def likelihoods(path: Path, items: Sequence[Example], adapter: Path | None = None) -> list[list[Vector]]:
@@ -128,12 +132,15 @@ def ladder(folder: Path, given: argparse.Namespace, room: Path) -> list[dict[str
         f"places of each of {len(probes)}"
     )
     found = [told(kind, run, runs[0], apart[kind]) for kind, run in zip(files, runs, strict=True)]
+    config, counts = layout.settings(folder), counted(folder, room, sample(rows, ROWS))
+    errors = [lost(files[kind], folder, config, counts) for kind in ("Q4_K_M", "Q4_K_M importance")]
     plain, heeding = apart["Q4_K_M"], apart["Q4_K_M importance"]
     nearer = sum(one < other for one, other in zip(heeding, plain, strict=True))
     farther = sum(one > other for one, other in zip(heeding, plain, strict=True))
     print(
         f"\n{folder.name}: Q4_K_M with importance is nearer to F16 than without on {nearer} of {len(plain)} items "
-        f"(sign test p {mcnemar(nearer, farther):.2g}); ratio of divergences {np.mean(heeding) / np.mean(plain):.2f}"
+        f"(sign test p {mcnemar(nearer, farther):.2g}); ratio of divergences {np.mean(heeding) / np.mean(plain):.2f}; "
+        f"weighted error {errors[1]:.6f} with and {errors[0]:.6f} without"
     )
     return found
 

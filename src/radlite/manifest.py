@@ -23,8 +23,8 @@ _VERSIONS_OF = ("torch", "transformers", "peft", "tokenizers", "gguf", "xllamacp
 
 
 def describe(kind: str, **facts: Any) -> dict[str, Any]:
-    """A manifest of `kind` (`base`, `corpus`, `adapter`, `merged`, `gguf`, `adapter gguf`, `results`): `facts`, and the
-    versions."""
+    """A manifest of `kind` (`base`, `corpus`, `adapter`, `merged`, `gguf`, `adapter gguf`, `importance`, `results`):
+    `facts`, and the versions."""
     return {
         "kind": kind,
         "radlite": radlite.__version__,

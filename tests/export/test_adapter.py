@@ -76,7 +76,7 @@ def test_the_file_holds_the_tensors_and_the_scale_by_llama_cpps_names(base: Path
     columns, rank = found.tensors["blk.1.ffn_down.weight.lora_a"]
     assert (columns, rank, found.tensors["blk.1.ffn_down.weight.lora_b"]) == (256, 4, (4, 256))
     source = load_file(made / "adapter_model.safetensors")
-    stored = {name: data.view(np.float16) for name, _, data in gguf.read(tmp_path / "adapter.gguf")}
+    stored = {name: data.view(np.float16) for name, _, data in gguf.read(tmp_path / "adapter.gguf", "adapter")}
     expected = source["base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"].numpy().astype(np.float16)
     assert np.array_equal(stored["blk.1.attn_q.weight.lora_b"], expected)
     assert set(found.types.values()) == {int(Type.F16)}
@@ -137,7 +137,9 @@ def test_what_half_precision_cannot_hold_is_written_in_float32(
     name = "base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight"
     tensors[name] *= factor
     save_file(tensors, made / "adapter_model.safetensors")
-    found = {name: (type, data) for name, type, data in gguf.read(adapter.write(made, tmp_path / "adapter.gguf"))}
+    found = {
+        name: (type, data) for name, type, data in gguf.read(adapter.write(made, tmp_path / "adapter.gguf"), "adapter")
+    }
     assert found["blk.0.attn_v.weight.lora_b"][0] == type
     assert found["blk.1.attn_v.weight.lora_b"][0] == Type.F16
     if type == Type.F32:
@@ -146,9 +148,11 @@ def test_what_half_precision_cannot_hold_is_written_in_float32(
 
 def test_blocks_change_nothing(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = lora.write(base, tmp_path / "adapter")
-    whole = [(name, data.tobytes()) for name, _, data in gguf.read(adapter.write(made, tmp_path / "a.gguf"))]
+    whole = [(name, data.tobytes()) for name, _, data in gguf.read(adapter.write(made, tmp_path / "a.gguf"), "adapter")]
     monkeypatch.setattr(weights, "_BLOCK", 700)
-    assert whole == [(name, data.tobytes()) for name, _, data in gguf.read(adapter.write(made, tmp_path / "b.gguf"))]
+    assert whole == [
+        (name, data.tobytes()) for name, _, data in gguf.read(adapter.write(made, tmp_path / "b.gguf"), "adapter")
+    ]
 
 
 # Verification

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import gguf as package
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
@@ -13,11 +14,12 @@ from radlite.data import corpus
 from radlite.errors import UserError
 from radlite.evaluation.selection import sample
 from radlite.export import gguf, verify
-from radlite.export.importance import ROWS, Importance, measure
+from radlite.export.importance import ROWS, Importance, load, lost, measure, save
+from radlite.manifest import weights_hash
 from radlite.reader import Reader
 from radlite.runtime import gguf as header
 from radlite.runtime import hf, layout, wheel
-from radlite.runtime.quantize import decode, encode
+from radlite.runtime.quantize import encode
 from radlite.runtime.weights import read
 from radlite.tasks import Example
 from tests import lora
@@ -65,10 +67,16 @@ def test_it_is_measured_on_whole_conversations_as_training_renders_them(
         (sample.ids.tolist(), [0] * (len(sample.ids) - sample.targets) + [1] * sample.targets)
         for sample in samples.values()
     ]
-    expected = model.mean_squares(asked)
-    assert expected.keys() == found.columns.keys()
-    for name, squares in expected.items():
-        np.testing.assert_array_equal(found.columns[name], squares)
+    expected = model.squares(asked)
+    assert expected.keys() == found.sums.keys()
+    for name, (squares, count) in expected.items():
+        np.testing.assert_array_equal(found.sums[name][0], squares)
+        assert (
+            found.sums[name][1]
+            == count
+            == (found.tokens if name != "lm_head.weight" else sum(sample.targets for sample in samples.values()))
+        )
+        np.testing.assert_allclose(found.columns[name], squares / count, rtol=1e-6)
 
 
 def test_the_digest_is_of_the_rows_and_rows_beyond_the_context_are_left_out(base: Path, rows: list[Example]) -> None:
@@ -165,25 +173,71 @@ def test_a_tuned_model_so_written_passes_verification_and_answers_in_both_engine
 
 def test_what_the_model_computes_is_nearer_with_importance(tuned: Path, items: list[Example], tmp_path: Path) -> None:
     """The error of a layer's output on average over inputs, for inputs whose columns do not depend on each other."""
-    found = measure(tuned, items)
-    sources = gguf.tensors(tuned, layout.settings(tuned))
-    lost = []
-    for given in (None, found):
-        total = 0.0
-        path = gguf.write(tuned, tmp_path / "model.gguf", "Q4_K_M", threads=1, importance=given)
-        for name, type, data in gguf.read(path):
-            squares = found.columns.get(sources[name].name)
-            if squares is not None:
-                values = sources[name].read()
-                total += float((squares * (decode(data, type) - values) ** 2).sum() / (squares * values**2).sum())
-        lost.append(total)
-    assert lost[1] < 0.95 * lost[0]
+    found, config = measure(tuned, items), layout.settings(tuned)
+    files = [gguf.write(tuned, tmp_path / f"{given is None}.gguf", "Q4_K_M", 1, given) for given in (None, found)]
+    plain, heeding, exact = (
+        lost(path, tuned, config, found) for path in (*files, gguf.write(tuned, tmp_path / "exact.gguf", "F32", 1))
+    )
+    assert exact == 0
+    assert 0 < heeding < 0.95 * plain < 0.01
+
+
+def test_what_is_stored_is_the_same_when_read_and_llama_cpp_can_read_it(
+    base: Path, tmp_path: Path, found: Importance
+) -> None:
+    """Its reader wants these keys, and for each matrix a sum and a count, which it divides."""
+    config = layout.settings(base)
+    path = save(found, tmp_path / "importance.gguf", config)
+    again = load(path, base, config)
+    assert (again.rows, again.tokens, again.data, again.weights) == (
+        found.rows, found.tokens, found.data, weights_hash(base)
+    )  # fmt: skip
+    assert again.sums.keys() == found.sums.keys()
+    for name, (total, count) in found.sums.items():
+        assert (again.sums[name][0] == total).all() and again.sums[name][1] == count
+    first, second = (gguf.write(base, tmp_path / f"{name}.gguf", "Q4_K_M", 1, one) for name, one in (
+        ("measured", found), ("stored", again)
+    ))  # fmt: skip
+    whole = [[data.tobytes() for _, _, data in gguf.read(one)] for one in (first, second)]
+    assert whole[0] == whole[1]
+    reader = package.GGUFReader(path)
+    keys = {name: field.contents() for name, field in reader.fields.items()}
+    assert keys["general.type"] == "imatrix" and keys["imatrix.datasets"] == ["radlite corpus"]
+    assert keys["imatrix.chunk_count"] == found.rows and keys["imatrix.chunk_size"] > 0
+    stored = {tensor.name: tensor for tensor in reader.tensors}
+    for name in ("blk.1.ffn_down.weight", "token_embd.weight"):
+        total, count = stored[f"{name}.in_sum2"], stored[f"{name}.counts"]
+        of = {"token_embd.weight": "lm_head.weight"}.get(name, "model.layers.1.mlp.down_proj.weight")
+        np.testing.assert_array_equal(total.data[0] / count.data[0, 0], found.columns[of])
+
+
+def test_what_is_stored_is_refused_for_other_weights_and_where_it_is_damaged(
+    base: Path, copy: Path, tmp_path: Path, found: Importance
+) -> None:
+    config = layout.settings(base)
+    path = save(found, tmp_path / "importance.gguf", config)
+    change(copy, lambda tensors: tensors["model.norm.weight"].mul_(1.5))
+    with pytest.raises(UserError, match="measured on other weights"):
+        load(path, copy, config)
+    with pytest.raises(UserError, match="is a model, not importance"):
+        load(gguf.write(base, tmp_path / "model.gguf", "F16", 1), base, config)
+    data = path.read_bytes()
+    for part in (data[:-64], data[:100], b""):
+        path.write_bytes(part)
+        with pytest.raises(UserError):
+            load(path, base, config)
+    start = header.read(save(found, path, config)).starts["blk.0.attn_q.weight.in_sum2"]
+    for number in (np.nan, -1.0):
+        path.write_bytes(data[:start] + np.float32(number).tobytes() + data[start + 4 :])
+        with pytest.raises(UserError, match="is damaged"):
+            load(path, base, config)
 
 
 def test_the_command_measures_on_the_training_rows_of_the_corpus(tables: Path, tmp_path: Path) -> None:
     adapter = lora.write(random_base("qwen3", tmp_path / "base"), tmp_path / "adapter", 0.05)
-    out = tmp_path / "model.gguf"
-    done = radlite("export", adapter, "--out", out, "--merged", tmp_path / "merged", "--importance", tables)
+    out, kept = tmp_path / "model.gguf", tmp_path / "importance.gguf"
+    given = ("export", adapter, "--merged", tmp_path / "merged", "--importance")
+    done = radlite(*given, tables, "--keep-importance", kept, "--out", out)
     assert done.returncode == 0, done.stderr
     assert b"importance" not in done.stderr, "a bar is for a terminal"
     chosen = sample(corpus.read(tables, split="train"), ROWS)
@@ -195,6 +249,11 @@ def test_the_command_measures_on_the_training_rows_of_the_corpus(tables: Path, t
     [(type, data)] = [(type, data) for name, type, data in gguf.read(out) if name == "blk.0.attn_q.weight"]
     name = "model.layers.0.self_attn.q_proj.weight"
     assert (data == encode(read(tmp_path / "merged")[name].read(), type, expected.columns[name])).all()
+    done = radlite(*given, kept, "--out", tmp_path / "again.gguf")
+    assert done.returncode == 0, done.stderr
+    assert [data.tobytes() for _, _, data in gguf.read(out)] == [
+        data.tobytes() for _, _, data in gguf.read(tmp_path / "again.gguf")
+    ]
 
 
 def test_nonsense_gets_one_sentence_before_anything_is_computed(tables: Path, small: Path, tmp_path: Path) -> None:
@@ -203,6 +262,8 @@ def test_nonsense_gets_one_sentence_before_anything_is_computed(tables: Path, sm
     complains(radlite(*export, tables, "--quantize", "Q8_0"), "Q8_0 has no use for importance")
     complains(radlite(*export, tables, "--adapter-only"), "--importance")
     complains(radlite(*export, base), "is not a corpus")
+    complains(radlite(*export, base / "config.json"), "holds no GGUF")
+    complains(radlite(*export, base / "config.json", "--keep-importance", tmp_path / "kept"), "name that with")
     complains(radlite(*export, small), "no train split")
     edit(base, use_sliding_window=True)
     complains(radlite(*export, tables), "use_sliding_window")

@@ -148,11 +148,11 @@ def test_an_adapter_of_another_base_is_a_user_error(base: Path, tmp_path: Path) 
         hf.open_model(base, tmp_path / "other")
 
 
-def test_mean_squares_are_those_of_what_each_layer_is_given(base: Path) -> None:
+def test_squares_are_those_of_what_each_layer_is_given(base: Path) -> None:
     """Held against the states between layers that `transformers` tells, and against what feeds `down_proj`."""
     module = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     rows = [(list(range(40, 40 + count)), [0] * (count - 3) + [1] * 3) for count in (30, 7, 11)]
-    found = HfModel("small", module, Renderer.from_folder(base), 1024).mean_squares(iter(rows))
+    found = HfModel("small", module, Renderer.from_folder(base), 1024).squares(iter(rows))
     assert set(found) == {f"{name}.weight" for name, one in module.named_modules() if isinstance(one, torch.nn.Linear)}
     assert not any(one._forward_pre_hooks for one in module.modules())
     gated: list[torch.Tensor] = []
@@ -170,18 +170,19 @@ def test_mean_squares_are_those_of_what_each_layer_is_given(base: Path) -> None:
             expected["lm_head.weight"].append(states[-1][0, -4:-1])  # the places before the last three
     expected["model.layers.1.mlp.down_proj.weight"] = gated
     for name, parts in expected.items():
-        squares = torch.cat(parts).double().square().mean(0).numpy()
-        assert found[name].dtype == np.float32
-        np.testing.assert_allclose(found[name], squares, rtol=1e-4, atol=1e-12)
+        squares = torch.cat(parts).double().square().sum(0).numpy()
+        total, count = found[name]
+        assert (total.dtype, count) == (np.float32, sum(map(len, parts)))
+        np.testing.assert_allclose(total, squares, rtol=1e-4, atol=1e-11)
 
 
-def test_mean_squares_leave_training_as_it_was_and_numbers_that_are_not_finite_are_told(base: Path) -> None:
+def test_squares_leave_training_as_it_was_and_numbers_that_are_not_finite_are_told(base: Path) -> None:
     module = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
     model = HfModel("broken", module, Renderer.from_folder(base), 1024)
-    model.mean_squares([([1, 2, 3], [0, 0, 1])])
+    model.squares([([1, 2, 3], [0, 0, 1])])
     assert module.training
     with torch.no_grad():
         module.model.layers[1].mlp.up_proj.weight[7] = torch.inf
     with pytest.raises(UserError, match=r"broken computes .*layers\.1\.mlp\.down_proj\.weight"):
-        model.mean_squares([([1, 2, 3], [0, 0, 1])])
+        model.squares([([1, 2, 3], [0, 0, 1])])
     assert not any(one._forward_pre_hooks for one in module.modules())

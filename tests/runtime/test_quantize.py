@@ -188,3 +188,9 @@ def test_rows_that_no_block_of_256_fits_fall_back_as_in_llama_cpp() -> None:
     assert types("Q5_K_M", columns=896)["blk.0.ffn_up.weight"] == Type.Q5_1
     assert types("IQ4_XS", columns=896)["blk.0.ffn_up.weight"] == Type.IQ4_NL
     assert types("Q4_K_M", columns=100)["blk.0.ffn_up.weight"] == Type.F16
+
+
+def test_iq4_xs_gives_the_first_layers_no_more_bits_where_importance_chooses() -> None:
+    name = "blk.0.ffn_down.weight"
+    found = [tensor_type(name, 2048, "IQ4_XS", 36, 8, True, weighed) for weighed in (False, True)]
+    assert found == [Type.Q5_K, Type.IQ4_XS]

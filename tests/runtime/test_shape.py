@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -147,3 +148,30 @@ def test_the_whole_of_every_shape_runs(name: str, tmp_path: Path) -> None:
     model.close()
     assert len(found) == 151_936
     assert -5 < max(found.values()) < 0 and min(found.values()) > -80
+
+
+def test_a_folder_of_a_shape_comes_in_files_as_on_the_hub_and_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from radlite.export import gguf as export
+    from radlite.runtime import hf
+
+    small = {"vocab_size": 4096, "hidden_size": 256, "intermediate_size": 256, "num_attention_heads": 4}
+    monkeypatch.setitem(shape.SHAPES, "qwen3-small", shape.SHAPES["qwen3-4b"] | small | {"num_key_value_heads": 2})
+    monkeypatch.setattr(shape, "_SHARD", 3_000_000)
+    folder = shape.write_folder("qwen3-small", tmp_path / "model", layers=2)
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert names == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    config = export.settings(folder)
+    sources = export.tensors(folder, config)
+    assert index["weight_map"] == {tensor.name: tensor.path.name for tensor in sources.values()}
+    assert index["metadata"]["total_size"] == sum(tensor.bytes for tensor in sources.values())
+    values = sources["blk.1.ffn_up.weight"].read()
+    assert abs(values.std() * 16 - 1) < 0.02 and (sources["blk.1.ffn_norm.weight"].read() == 1).all()
+    model = hf.open_model(folder, device="cpu")
+    prompt = model.renderer.prompt([Turn("user", "Small pleural effusion.")])
+    assert len(model.next_log_probabilities(prompt, 100)) == 100
+    model.close()
+    again = shape.write_folder("qwen3-small", tmp_path / "again", layers=2)
+    assert [(again / name).read_bytes() for name in names] == [(folder / name).read_bytes() for name in names]

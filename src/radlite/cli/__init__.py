@@ -134,10 +134,14 @@ def export(
     importance: Annotated[
         Path | None,
         typer.Option(
-            metavar="CORPUS",
+            metavar="CORPUS|FILE",
             help="Corpus of your reports: round finest what its training rows show to count. Takes the whole model in "
-            "float32, and long for a large one without a GPU.",
+            "float32, and long for a large one without a GPU. Or what --keep-importance wrote.",
         ),
+    ] = None,
+    keep_importance: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep what was measured, for --importance of another kind of file."),
     ] = None,
     adapter_only: Annotated[
         bool,
@@ -165,7 +169,7 @@ def export(
     if adapter_only:
         from radlite.export import adapter as adapters
 
-        if quantize or merged or importance or rounded is not None:
+        if quantize or merged or importance or keep_importance or rounded is not None:
             raise UserError(
                 "An adapter alone is neither merged nor quantised; leave out --quantize, --merged, --importance "
                 "and --rounded."
@@ -178,18 +182,20 @@ def export(
             typer.echo(line)
         return
     demand_kind(quantize := quantize or "Q4_K_M")
-    rows = _counting(importance, quantize) if importance else []
+    if keep_importance and (importance is None or importance.is_file()):
+        raise UserError("--keep-importance keeps what was measured on a corpus; name that with --importance.")
+    counting = _counting(importance, quantize) if importance else None
     line = ""
     plain = (adapter / "config.json").is_file() and not (adapter / manifest.NAME).is_file()
     if plain or manifest.read(adapter).get("kind") != "adapter":
         if rounded is not None:
             raise UserError(f"{adapter} is no adapter, so that nothing is merged; leave out --rounded and --unrounded.")
-        _write(adapter, out, quantize, rows)
+        _write(adapter, out, quantize, counting, keep_importance)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merged.") as room:
             folder = merge(adapter, merged or Path(room) / adapter.resolve().name, base, quantize, rounded)
-            _write(folder, out, quantize, rows)
+            _write(folder, out, quantize, counting, keep_importance)
             line = note(manifest.read(folder), quantize)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:,.1f} MB, {quantize}.")
     typer.echo(
@@ -202,30 +208,37 @@ def export(
     typer.echo(f"Describe it, once evaluated: radlite card {out} --results RESULTS")
 
 
-def _counting(corpus: Path, kind: str) -> list[Any]:
-    """The rows that show what counts in a model."""
+def _counting(given: Path, kind: str) -> Path | list[Any]:
+    """What shows what counts in a model: the rows of the corpus `given`, or the file `given` itself."""
     from radlite.data.corpus import read
     from radlite.evaluation.selection import sample
-    from radlite.export.importance import ROWS, demand_use
+    from radlite.export.importance import ROWS, check, demand_use
 
     demand_use(kind)
-    return sample(read(corpus, split="train"), ROWS)
+    if given.is_file():
+        check(given)
+        return given
+    return sample(read(given, split="train"), ROWS)
 
 
-def _write(folder: Path, out: Path, kind: str, rows: list[Any]) -> None:
-    """Write the model in `folder` to a GGUF file, rounded by what counts in `rows`, if there are any."""
+def _write(folder: Path, out: Path, kind: str, counting: Path | list[Any] | None, keep: Path | None) -> None:
+    """Write the model in `folder` to a GGUF file, rounded by what `counting` shows to count, which goes into `keep`."""
     from rich.console import Console
 
     from radlite.evaluation.run import progress
     from radlite.export import gguf, notes
-    from radlite.export.importance import measure
+    from radlite.export.importance import load, measure, save
     from radlite.runtime import layout
 
-    found = None
-    if rows:
-        gguf.tensors(folder, layout.settings(folder))  # what cannot be written is told before the long measurement
+    found, config = None, layout.settings(folder)
+    if isinstance(counting, Path):
+        found = load(counting, folder, config)
+    elif counting:
+        gguf.tensors(folder, config)  # what cannot be written is told before the long measurement
         with progress(Console(stderr=True)) as bar:
-            found = measure(folder, rows, bar)
+            found = measure(folder, counting, bar)
+        if keep:
+            save(found, keep, config)
     gguf.write(folder, out, kind, importance=found)
     notes.write(out)
 

@@ -99,7 +99,7 @@ def errors(path: Path, found: Change) -> Iterator[tuple[str, float]]:
     Infinite for one that is missing, of another shape, or more than the adapter has.
     """
     sources = tensors(found)
-    for name, type, data in gguf.read(path):
+    for name, type, data in gguf.read(path, "adapter"):
         tensor = sources.pop(name, None)
         if tensor and type in LOSS and data.shape == (tensor.rows, layout.size(1, tensor.shape[-1], type)):
             yield name, max(excess(tensor.read(*b), decode(data[slice(*b)], type), type) for b in tensor.blocks())

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gguf
 import numpy as np
@@ -16,6 +16,7 @@ from radlite.chat import Renderer
 from radlite.errors import UserError
 from radlite.export.importance import Importance, demand_use
 from radlite.files import atomic
+from radlite.runtime import gguf as header
 from radlite.runtime import layout, weights
 from radlite.runtime.quantize import encode
 from radlite.runtime.weights import Array, Tensor
@@ -39,7 +40,7 @@ def write(
     config = layout.settings(folder)
     sources = tensors(folder, config)
     shapes = {name: tensor.shape for name, tensor in sources.items()}
-    types = layout.types(shapes, kind, config)
+    types = layout.types(shapes, kind, config, weighed=importance is not None)
     tied = bool(config.get("tie_word_embeddings"))
     columns = {name: importance.of(tensor, tied) if importance else None for name, tensor in sources.items()}
     with atomic(out) as part, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
@@ -101,8 +102,12 @@ def _about(folder: Path, kind: str, importance: Importance | None) -> dict[str, 
     return {**layout.about(folder.resolve().name, kind, made), **(importance.keys() if importance else {})}
 
 
-def read(path: Path) -> Iterator[tuple[str, gguf.GGMLQuantizationType, NDArray[np.uint8]]]:
-    """The tensors in a GGUF file: name, type, and data mapped into memory, (rows, bytes)."""
-    for tensor in gguf.GGUFReader(path).tensors:
-        row = layout.size(1, int(tensor.shape[0]), tensor.tensor_type)
-        yield tensor.name, tensor.tensor_type, tensor.data.view(np.uint8).reshape(-1, row)
+def read(
+    path: Path, kind: Literal["model", "adapter"] = "model"
+) -> Iterator[tuple[str, gguf.GGMLQuantizationType, NDArray[np.uint8]]]:
+    """The tensors in the GGUF file of a model or an adapter: name, type, and data mapped into memory, (rows, bytes)."""
+    found = header.read(path, kind)
+    data = np.memmap(path, np.uint8, "r")
+    for name, shape in found.tensors.items():
+        type, start = gguf.GGMLQuantizationType(found.types[name]), found.starts[name]
+        yield name, type, data[start : start + found.size(name)].reshape(-1, layout.size(1, shape[0], type))

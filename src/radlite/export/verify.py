@@ -115,10 +115,9 @@ def verify(
     found = header.read(path)
     change = merge.change(folder, base) if adapter else None
     tuned, folder = (folder, change.base) if change else (None, folder)
-    config = layout.settings(folder)
     kinds = {int(file_type): kind for kind, (file_type, _) in KINDS.items()}
     kind = kinds.get(found.keys.get("general.file_type", -1), "unknown")
-    checks = [_settings(found, gguf.keys(folder, config)), _template(found, folder), _tensors(path, folder, config)]
+    checks = still(path, folder)
     if adapter and change:
         checks.append(_adapter(adapter, change))
     probes, reference = _reference(folder, tuned, examples, kind)
@@ -137,6 +136,15 @@ def verify(
         for task, change in changes.items()
     ]
     return Verification(kind, tuple(checks), changes)
+
+
+def still(path: Path, folder: Path) -> list[Check]:
+    """The checks of the file alone, which need no engine and little memory: settings and vocabulary, template, tensors.
+
+    Raises `UserError` if `path` is no whole GGUF, or the folder no model.
+    """
+    found, config = header.read(path), layout.settings(folder)
+    return [_settings(found, gguf.keys(folder, config)), _template(found, folder), _tensors(path, folder, config)]
 
 
 def table(verification: Verification) -> rich.table.Table:

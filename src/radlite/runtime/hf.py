@@ -150,8 +150,11 @@ class HfModel:
             values, ids = logits[0].float().log_softmax(-1).sort(descending=True, stable=True)
         return dict(zip(ids[:top].tolist(), values[:top].tolist(), strict=True))
 
-    def mean_squares(self, rows: Iterable[tuple[Sequence[int], Sequence[int]]]) -> dict[str, NDArray[np.float32]]:
-        """Mean square of what each linear layer is given over all tokens of `rows`: name of its weights to (columns).
+    def squares(
+        self, rows: Iterable[tuple[Sequence[int], Sequence[int]]]
+    ) -> dict[str, tuple[NDArray[np.float32], int]]:
+        """Squares of what each linear layer is given, summed over the tokens of `rows`, and how many these are: name of
+        its weights to (columns) and count.
 
         A row is ids and loss mask, as from `Renderer.training`. The output layer is given only what answers are written
         from: the places before ids with mask 1. Rows are read one at a time, so that no padding counts. Raises
@@ -175,9 +178,9 @@ class HfModel:
                 at = torch.tensor(mask[1:], device=given.device).nonzero().flatten()
                 with self._evaluating():
                     self._module(input_ids=given, logits_to_keep=at, use_cache=False)
-        found = {name: (total / max(1, counts[name])).float().cpu().numpy() for name, total in sums.items()}
-        for name, squares in found.items():
-            if not np.isfinite(squares).all():
+        found = {name: (total.float().cpu().numpy(), counts[name]) for name, total in sums.items()}
+        for name, (total, _) in found.items():
+            if not np.isfinite(total).all():
                 raise UserError(f"{self.name} computes what is no finite number before {name}; train or get it again.")
         return found
 

@@ -16,6 +16,7 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 from gguf import LlamaFileType as FileType
+from numpy.typing import NDArray
 
 from radlite.chat import Renderer
 from radlite.errors import UserError
@@ -113,19 +114,21 @@ def tensors(config: Mapping[str, Any]) -> Layout:
     return layout
 
 
-def tensor_type(name: str, columns: int, kind: str, layers: int, group: int, tied: bool) -> Type:
+def tensor_type(name: str, columns: int, kind: str, layers: int, group: int, tied: bool, weighed: bool = False) -> Type:
     """The type of GGUF tensor `name` in a file of `kind`, as llama.cpp's `llama-quant.cpp` chooses it for Qwen.
 
     `columns` is the row length, `group` the query heads that share a key head, `tied` whether the embeddings are the
-    output matrix too. Vectors stay in float32.
+    output matrix too, `weighed` whether it is rounded by importance. Vectors stay in float32.
     """
     default = KINDS[kind][1]
     if not name.endswith(".weight") or name.endswith("_norm.weight"):
         return Type.F32
-    return default if default in FLOATS else _fitting(_mixed(name, columns, kind, layers, group, tied), columns)
+    return (
+        default if default in FLOATS else _fitting(_mixed(name, columns, kind, layers, group, tied, weighed), columns)
+    )
 
 
-def _mixed(name: str, columns: int, kind: str, layers: int, group: int, tied: bool) -> Type:
+def _mixed(name: str, columns: int, kind: str, layers: int, group: int, tied: bool, weighed: bool) -> Type:
     """The mixture: more bits for the output, and for values and `ffn_down` of the first, the last, and some layers."""
     default = KINDS[kind][1]
     if name == "output.weight" or (tied and name == "token_embd.weight"):
@@ -141,7 +144,7 @@ def _mixed(name: str, columns: int, kind: str, layers: int, group: int, tied: bo
     if kind == "Q4_K_S":
         return Type.Q5_K if layer < (4 if value else eighth) else default
     if kind == "IQ4_XS":
-        return Type.Q5_K if (group >= 4 if value else layer < eighth) else default
+        return Type.Q5_K if (group >= 4 if value else layer < eighth and not weighed) else default
     return default
 
 
@@ -157,12 +160,22 @@ def size(rows: int, columns: int, type: Type) -> int:
     return rows * columns // int(block) * int(stored)
 
 
-def types(shapes: Mapping[str, tuple[int, ...]], kind: str, config: Mapping[str, Any]) -> dict[str, Type]:
-    """The type of each GGUF tensor of these `shapes`, in a file of `kind`."""
+def bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """`values` in bfloat16, which NumPy has not, as bits; rounded to nearest even."""
+    bits = values.view("<u4")
+    rounded: NDArray[np.uint16] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    return rounded
+
+
+def types(
+    shapes: Mapping[str, tuple[int, ...]], kind: str, config: Mapping[str, Any], weighed: bool = False
+) -> dict[str, Type]:
+    """The type of each GGUF tensor of these `shapes`, in a file of `kind`, `weighed` if rounded by importance."""
     facts = {
         "layers": config["num_hidden_layers"],
         "group": config["num_attention_heads"] // config["num_key_value_heads"],
         "tied": bool(config.get("tie_word_embeddings")),
+        "weighed": weighed,
     }
     return {name: tensor_type(name, shape[-1], kind, **facts) for name, shape in shapes.items()}
 

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import importlib
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -52,8 +53,9 @@ def encode(values: Array, type: Type, importance: Array | None = None) -> NDArra
         encoded = gguf.quantize(values, type) if type in FLOATS or type in _OWN else _encoder(type)(values)
         rows = np.ascontiguousarray(encoded).view(np.uint8).reshape(len(values), -1)
         return rows
-    shares = importance / importance.mean(dtype=np.float64)
-    rows = _encoder(type)(values, np.maximum(shares, _LEAST).astype(np.float32))
+    # By a power of two, so that llama.cpp computes the very bits that it does of the numbers as they are.
+    shares = np.ldexp(importance, -round(math.log2(importance.mean(dtype=np.float64))))
+    rows = _encoder(type)(values, np.maximum(shares, np.float32(_LEAST)))
     if (spoiled := _excesses(values, decode(rows, type), type) > 1).any():
         rows[spoiled] = encode(values[spoiled], type)
     return rows

@@ -1,13 +1,15 @@
 """A GGUF of a real model's shape with random weights, so that a machine can be judged before anything is trained.
 
 It has the sizes, types and vocabulary rows of the real file, so memory and speed are true; what it answers is noise.
+So has a model folder, from which export can be judged.
 """
 
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import gguf
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from radlite import manifest
 from radlite.chat import Renderer
 from radlite.errors import UserError
-from radlite.files import atomic
+from radlite.files import atomic, atomic_folder
 from radlite.runtime import gguf as header
 from radlite.runtime import layout
 from radlite.runtime.gguf import Header
@@ -77,6 +79,9 @@ were alike likely, an engine would weigh more of them than it ever has to."""
 _PIECE: Final = 1 << 24
 """About as many bytes are made and written at once."""
 
+_SHARD: Final = 4_000_000_000
+"""Bytes of tensors in one file of a model folder, as on the hub: Qwen2.5-3B comes in two, Qwen3-4B in three."""
+
 
 def write(
     name: str,
@@ -125,6 +130,108 @@ def plan(
         {tensor: shape[::-1] for tensor, shape in shapes.items()},
         {tensor: int(type) for tensor, type in types.items()},
     )
+
+
+def write_folder(
+    name: str,
+    folder: Path,
+    layers: int | None = None,
+    seed: int = 0,
+    vocabulary: Path | None = None,
+    type: Literal["BF16", "F16"] = "BF16",
+) -> Path:
+    """Write a Hugging Face folder of shape `name` with random weights in `type`, and return it; else as `write`.
+
+    Matrices are normally distributed, about as trained ones are. Files of at most 4 GB, with their index. Memory: some
+    100 MB beside the vocabulary. The folder appears whole or not at all. Raises `UserError` as `write` does.
+    """
+    config = _config(name, layers)
+    source = vocabulary or _tiny(name)
+    renderer = Renderer.from_folder(source) if source.is_dir() else header.read(source).renderer()
+    layout.keys(config, renderer, source)  # which refuses another vocabulary than Qwen's
+    shapes = {tensor: shape for tensor, (_, shape) in layout.tensors(config).items()}
+    names = {tensor: gguf_name for tensor, (gguf_name, _) in layout.tensors(config).items()}
+    shards = _shards(shapes)
+    random = np.random.Generator(np.random.SFC64(seed))
+    with atomic_folder(folder) as part:
+        index: dict[str, str] = {}
+        for number, tensors in enumerate(shards, start=1):
+            file = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+            index |= dict.fromkeys(tensors, file)
+            with (part / file).open("wb") as out:
+                out.write(_table({tensor: shapes[tensor] for tensor in tensors}, type))
+                for tensor in tensors:
+                    for values in _normal(names[tensor], shapes[tensor], random):
+                        out.write((values.astype("<f2") if type == "F16" else layout.bfloat16(values)).data)
+        if len(shards) > 1:
+            total = {"total_size": sum(2 * math.prod(shape) for shape in shapes.values())}
+            _json(part / "model.safetensors.index.json", {"metadata": total, "weight_map": index})
+        _json(part / "config.json", _settings(config, renderer, type))
+        (part / "tokenizer.json").write_text(renderer.tokenizer.definition, "utf-8")
+        tokens = {"eos_token": renderer.end, "pad_token": "<|endoftext|>"}
+        about = {"tokenizer_class": "Qwen2Tokenizer", **tokens, "add_bos_token": False}
+        _json(part / "tokenizer_config.json", {**about, "chat_template": renderer.template})
+        facts = {"weights": "random", "shape": name, "layers": config["num_hidden_layers"], "seed": seed}
+        manifest.write(part, manifest.describe("base", **facts))
+    return folder
+
+
+def _shards(shapes: Mapping[str, tuple[int, ...]]) -> list[list[str]]:
+    """Names of the tensors of each file, in order."""
+    shards: list[list[str]] = [[]]
+    taken = 0
+    for tensor, shape in shapes.items():
+        size = 2 * math.prod(shape)
+        if shards[-1] and taken + size > _SHARD:
+            shards.append([])
+            taken = 0
+        shards[-1].append(tensor)
+        taken += size
+    return shards
+
+
+def _table(shapes: Mapping[str, tuple[int, ...]], type: str) -> bytes:
+    """What a safetensors file of these tensors begins with; two bytes a number."""
+    table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for tensor, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        table[tensor] = {"dtype": type, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(table).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _settings(config: Mapping[str, Any], renderer: Renderer, type: str) -> dict[str, Any]:
+    """config.json, as transformers reads it."""
+    text_end = renderer.tokenizer.control.get("<|endoftext|>", renderer.end_id)
+    return {
+        **config,
+        "model_type": layout.FAMILIES[config["architectures"][0]],
+        "dtype": "float16" if type == "F16" else "bfloat16",
+        "hidden_act": "silu",
+        "rope_parameters": {"rope_type": "default", "rope_theta": config["rope_theta"]},
+        "use_sliding_window": False,
+        "bos_token_id": text_end,
+        "eos_token_id": renderer.end_id,
+        "pad_token_id": text_end,
+    }
+
+
+def _json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _normal(tensor: str, shape: tuple[int, ...], random: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+    """The numbers of the tensor that the GGUF calls `tensor`, in pieces; norms as in `_values`."""
+    left = math.prod(shape)
+    while left:
+        count = min(left, _PIECE // 4)
+        if tensor.endswith("_norm.weight"):
+            yield np.full(count, _SHARP if tensor == "output_norm.weight" else 1.0, np.float32)
+        else:
+            yield random.standard_normal(count, np.float32) * np.float32(shape[-1] ** -0.5)
+        left -= count
 
 
 def _plan(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radlite.errors import UserError
+from radlite.runtime.layout import bfloat16
 
 Array = NDArray[np.float32]
 
@@ -64,8 +65,7 @@ class Tensor:
 def stored(values: Array, type: str) -> bytes:
     """`values` in a tensor's own type, rounded to nearest even."""
     if type == "BF16":
-        bits = values.view("<u4")
-        return bytes(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2"))
+        return bytes(bfloat16(values))
     with np.errstate(over="ignore"):
         return bytes(values.astype(_STORED[type]))
 
