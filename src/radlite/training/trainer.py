@@ -30,7 +30,7 @@ from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
 from radlite.files import exclusive, front_matter, told
 from radlite.tasks import Example, named
-from radlite.training import attention, batches, layers, lora
+from radlite.training import attention, batches, cache, layers, lora
 from radlite.training.batches import Frame, Row, Sample
 from radlite.training.config import TrainConfig
 
@@ -253,7 +253,7 @@ def _data(
     context = _loaded(transformers.AutoConfig, base).max_position_embeddings
     longest = min(config.max_tokens, context)
     examples = [row for task in weights for row in _some(config, task, "train", config.limit_per_task)]
-    samples, excluded = batches.encode(examples, renderer, longest)
+    samples, excluded = cache.encode(config.corpus, examples, renderer, longest)
     by_task: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         if (example.task, example.id) in samples:
@@ -266,7 +266,8 @@ def _data(
     validation = {}
     for task in weights:
         if f"{task}/validation.parquet" in corpus.describe(config.corpus)["files"]:
-            held, _ = batches.encode(_some(config, task, "validation", VALIDATION_ITEMS), renderer, longest)
+            some = _some(config, task, "validation", VALIDATION_ITEMS)
+            held, _ = cache.encode(config.corpus, some, renderer, longest)
             if held:
                 validation[task] = batches.pack(list(held.values()), config.pack_tokens)
     rows = _plan(config, by_task, weights, batches.balance(samples, config.length_balance))
