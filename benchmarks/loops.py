@@ -135,7 +135,9 @@ def watched(model: Any) -> Any:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         ids = named["input_ids"] if "input_ids" in named else given[0]
-        marks.append((time.perf_counter(), time.process_time(), int((ids != 0).sum())))
+        mask = named.get("attention_mask")
+        useful = mask if mask is not None else ids != 0  # packed: what fills a frame is zeros
+        marks.append((time.perf_counter(), time.process_time(), int(useful.sum())))
 
     model.register_forward_pre_hook(mark, with_kwargs=True)
     return model

@@ -100,6 +100,11 @@ class TrainConfig(pydantic.BaseModel):
     compile: Literal["auto", True, False] = Field(
         "auto", description="Compile the layers at the start, a minute or two, for faster steps; auto: on a GPU."
     )
+    liger: bool = Field(
+        False,
+        description="Liger's kernels (liger-kernel) for norms, rotary positions and SwiGLU, on a GPU with compile: "
+        "false.",
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads; unset: PyTorch's own choice.")
     seed: int = Field(
         0, ge=0, le=2**32 - 1, description="Seed of the adapter's start, the order of the rows and the dropout."
@@ -109,7 +114,7 @@ class TrainConfig(pydantic.BaseModel):
     @classmethod
     def _no_truth_values(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         # YAML reads `yes` and `on` as true, which pydantic would take for the number 1.
-        if isinstance(value, bool) and info.field_name not in ("rslora", "compile"):
+        if isinstance(value, bool) and info.field_name not in ("rslora", "compile", "liger"):
             raise ValueError("a truth value is no number")
         return value
 

@@ -115,7 +115,8 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> P
 def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
     """The loaded base with the recipe's adapter; on a GPU with fused updates and layers that compile at first use.
 
-    Raises `UserError` if the recipe names a matrix that the base lacks, or demands to compile where that does not pay.
+    Raises `UserError` if the recipe names a matrix that the base lacks, demands to compile where that does not pay, or
+    Liger's kernels where they cannot be had.
     """
     kind = model.config._attn_implementation
     able = _device().type == "cuda" and kind != "radlite_segments"
@@ -124,6 +125,8 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
             "The setting 'compile' is true, which needs a CUDA device and attention other than segments; "
             "set it to auto."
         )
+    if config.liger:
+        layers.liger(model, gpu=_device().type == "cuda", compiled=bool(able and config.compile))
     model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora)
     if able and bf16:
         layers.fuse(model)
