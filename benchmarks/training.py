@@ -50,6 +50,13 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "num_key_value_heads": 8, "head_dim": 128,
         },
     ),
+    "qwen2.5-0.5b": (
+        "qwen2",
+        {
+            **COMMON, "num_hidden_layers": 24, "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14,
+            "num_key_value_heads": 2,
+        },
+    ),
     "tiny": (
         "qwen3",
         {
@@ -426,7 +433,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no variant after this time")
     parser.add_argument("--profile", action="store_true", help="print the costliest kernels of the first variant")
     parser.add_argument("--out", type=Path, help="file for the results as JSON")
+    parser.add_argument("--loops", help="whole loops instead (benchmarks/loops.py): all, or names with commas")
+    parser.add_argument("--rows", type=int, default=400, help="rows that each loop sees once")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each loop")
+    parser.add_argument("--layers", type=int, help="cut the shape to so many layers, for the loops")
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="of the loops")
     settings = parser.parse_args()
+    if settings.loops:
+        import loops
+
+        loops.compare(settings)
+        return
     begun = time.perf_counter()
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore")

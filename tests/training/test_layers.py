@@ -170,6 +170,32 @@ def test_compiling_without_a_gpu_is_refused_and_auto_leaves_it_out(base: Path, m
     assert not any(isinstance(module, layers.FusedLinear) for module in made().modules())
 
 
+@pytest.mark.parametrize("base", ["qwen3"], indirect=True)
+def test_ligers_kernels_are_refused_where_they_cannot_be_had(base: Path) -> None:
+    model = model_of(base)
+    with pytest.raises(UserError, match="'liger' is true, which needs a CUDA device; see to that or set it to false"):
+        layers.liger(model, gpu=False, compiled=False)
+    with pytest.raises(UserError, match=r"needs layers that are not compiled \(compile: false\)"):
+        layers.liger(model, gpu=True, compiled=True)
+    model.config.model_type = "llama"
+    with pytest.raises(UserError, match=r"needs (the package liger-kernel|a base of the kind qwen2 or qwen3)"):
+        layers.liger(model, gpu=True, compiled=False)
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("base", ["qwen2.5", "qwen3"], indirect=True)
+def test_on_a_gpu_ligers_kernels_have_the_loss_and_gradient_of_transformers(base: Path) -> None:
+    pytest.importorskip("liger_kernel", reason="liger-kernel is not installed")
+    batch = {name: move(value) for name, value in collate(ROWS).items()}
+    expected, other = learned(model_of(base, "radlite_segments", torch.bfloat16).cuda(), batch, True)
+    model = model_of(base, "radlite_segments", torch.bfloat16).cuda()
+    layers.liger(model, gpu=True, compiled=False)
+    loss, gradient = learned(model, batch, True)
+    assert loss == pytest.approx(expected, rel=0.01)
+    assert apart(gradient, other) < 0.05
+
+
 @pytest.mark.gpu
 @gpu
 @pytest.mark.parametrize("base", ["qwen2.5", "qwen3"], indirect=True)

@@ -21,6 +21,9 @@ from radlite.tasks import Example, Task, named
 NAME = "corpus.json"
 """The manifest of a corpus; a folder without it is no corpus."""
 
+ENCODED = ".encoded"
+"""Folder inside a corpus where training keeps the ids of its rows; it goes when the corpus is built again."""
+
 _FILE = re.compile(rf"\w+/(?:{'|'.join(SPLITS)})\.parquet")
 
 _SLICE = 50_000
@@ -152,7 +155,8 @@ def vacant(folder: Path) -> Path:
         raise UserError(f"{folder} is where a disk is mounted; choose a folder in it with --out.")
     inside = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
     try:
-        ours = {NAME, *describe(folder)["files"]} if NAME in inside else set()
+        made = {one for one in inside if one.startswith(f"{ENCODED}/")}
+        ours = {NAME, *describe(folder)["files"], *made} if NAME in inside else set()
     except UserError as error:
         raise UserError(
             f"{folder} holds a {NAME} that describes no corpus; choose another folder with --out, or remove this one."

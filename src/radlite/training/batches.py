@@ -66,16 +66,25 @@ def encode(
 
     What is too long is left out whole: a cut row would lose its answer, or teach from half a report.
     """
-    samples, excluded = {}, []
-    for example in examples:
-        prompt = renderer.prompt(turns(named(example.task), example.inputs))
-        ids, mask = renderer.training(prompt, example.answer)
-        if len(ids) > max_tokens:
-            excluded.append({"id": example.id, "task": example.task, "tokens": len(ids)})
+    return within((encoded(example, renderer) for example in examples), max_tokens)
+
+
+def encoded(example: Example, renderer: Renderer) -> Sample:
+    """The example as ids: the prompt that the reader sends, then its answer."""
+    prompt = renderer.prompt(turns(named(example.task), example.inputs))
+    ids, mask = renderer.training(prompt, example.answer)
+    return Sample(example.id, example.task, np.array(ids, np.int32), sum(mask))
+
+
+def within(samples: Iterable[Sample], max_tokens: int) -> tuple[dict[tuple[str, str], Sample], list[dict[str, Any]]]:
+    """The samples of at most `max_tokens` by (task, id), and the list of the others, as `encode` returns them."""
+    kept, excluded = {}, []
+    for sample in samples:
+        if len(sample.ids) > max_tokens:
+            excluded.append({"id": sample.id, "task": sample.task, "tokens": len(sample.ids)})
         else:
-            sample = Sample(example.id, example.task, np.array(ids, np.int32), sum(mask))
-            samples[example.task, example.id] = sample
-    return samples, excluded
+            kept[sample.task, sample.id] = sample
+    return kept, excluded
 
 
 def balance(rows: Iterable[Row], norm: str) -> list[Row]:

@@ -141,6 +141,11 @@ class TrainConfig(pydantic.BaseModel):
         description="With several processes: false: each holds the whole base; true: each holds a part (FSDP2), for "
         "a base that does not fit one device.",
     )
+    liger: bool = Field(
+        False,
+        description="Liger's kernels (liger-kernel) for norms, rotary positions and SwiGLU, on a GPU with compile: "
+        "false.",
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads; unset: PyTorch's own choice.")
     seed: int = Field(
         0, ge=0, le=2**32 - 1, description="Seed of the adapter's start, the order of the rows and the dropout."
@@ -150,7 +155,7 @@ class TrainConfig(pydantic.BaseModel):
     @classmethod
     def _no_truth_values(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         # YAML reads `yes` and `on` as true, which pydantic would take for the number 1.
-        if isinstance(value, bool) and info.field_name not in ("rslora", "dora", "compile", "shard"):
+        if isinstance(value, bool) and info.field_name not in ("rslora", "dora", "compile", "shard", "liger"):
             raise ValueError("a truth value is no number")
         return value
 

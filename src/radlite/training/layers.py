@@ -1,11 +1,14 @@
 """The layers of a model with an adapter, made fast on a GPU: one operation for matrix and update, compiled layers."""
 
+import importlib.util
 from typing import Any
 
 import peft.tuners.lora
 import torch
 import torch.nn.functional as F
 from torch import library
+
+from radlite.errors import UserError
 
 ADAPTER = "default"
 """PEFT's name of an adapter that was given none."""
@@ -106,6 +109,26 @@ def compile_layers(model: Any, dynamic: bool = False) -> None:
     for module in model.modules():
         if type(module).__name__ in kinds:
             module.compile(dynamic=dynamic)
+
+
+def liger(model: Any, gpu: bool, compiled: bool) -> None:
+    """Let the model's norms, rotary positions and SwiGLU compute by Liger's kernels; the loss stays ours.
+
+    Raises `UserError` without a GPU, without the package, for other models, and where layers are compiled, since the
+    compiler fuses the same operations.
+    """
+    needs = {
+        "a CUDA device": gpu,
+        "layers that are not compiled (compile: false)": not compiled,
+        "the package liger-kernel (pip install liger-kernel)": importlib.util.find_spec("liger_kernel") is not None,
+        "a base of the kind qwen2 or qwen3": model.config.model_type in ("qwen2", "qwen3"),
+    }
+    if lacking := next((need for need, met in needs.items() if not met), None):
+        raise UserError(f"The setting 'liger' is true, which needs {lacking}; see to that or set it to false.")
+    from transformers.integrations.liger import apply_liger_kernel
+
+    parts = {"rope": True, "rms_norm": True, "swiglu": True}
+    apply_liger_kernel(model, {**parts, "cross_entropy": False, "fused_linear_cross_entropy": False})
 
 
 def _plain(module: Any) -> bool:

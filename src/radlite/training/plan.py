@@ -18,7 +18,7 @@ from radlite.data.mixture import Balance, mix
 from radlite.errors import UserError
 from radlite.evaluation import selection
 from radlite.tasks import Example
-from radlite.training import batches, devices
+from radlite.training import batches, cache, devices
 from radlite.training.batches import Row, Sample
 from radlite.training.config import TrainConfig
 
@@ -49,8 +49,8 @@ class Plan:
     """What the run shows of each task."""
 
 
-def draw(config: TrainConfig, base: Path) -> Plan:
-    """The plan of this recipe with the base in this folder.
+def draw(config: TrainConfig, base: Path, keep: bool = True) -> Plan:
+    """The plan of this recipe with the base in this folder; `keep` the ids of rows in the corpus, for later runs.
 
     Raises `UserError` if the corpus lacks a task, or has no row of it that can be learned from.
     """
@@ -61,7 +61,7 @@ def draw(config: TrainConfig, base: Path) -> Plan:
     sizes = loaded(transformers.AutoConfig, base)
     longest = min(config.max_tokens, sizes.max_position_embeddings)
     examples = [row for task in weights for row in _some(config, task, "train", config.limit_per_task)]
-    samples, excluded = batches.encode(examples, renderer, longest)
+    samples, excluded = cache.encode(config.corpus, examples, renderer, longest, keep)
     for sample in samples.values():
         if (largest := int(sample.ids.max())) >= sizes.vocab_size:
             raise UserError(
@@ -81,7 +81,8 @@ def draw(config: TrainConfig, base: Path) -> Plan:
     for task in weights:
         if corpus.has(config.corpus, task, "validation"):
             given = _some(config, task, "validation", None)
-            held, _ = batches.encode(_sampled(config, task, given, VALIDATION_ITEMS), renderer, longest)
+            some = _sampled(config, task, given, VALIDATION_ITEMS)
+            held, _ = cache.encode(config.corpus, some, renderer, longest, keep)
             if held:
                 validation[task] = batches.pack(list(held.values()), config.pack_tokens)
             if config.generate_items:

@@ -135,7 +135,7 @@ def rehearse(config: TrainConfig, resume: bool = False, progress: bool = True) -
         whole = _whole(start.work, start.run, resume)
         devices.demand_same(start.run, None)
         config = _as_begun(config, whole[-1][1] if whole else None)
-        planned, found = _planned(config, start)
+        planned, found = _planned(config, start, keep=False)
         room, before = outlook.free_memory(device().type == "cuda"), memory.peak()
         model = _model(config, start, progress)
         return Outlook(
@@ -176,12 +176,12 @@ def _start(config: TrainConfig) -> _Start:
     return _Start(base, facts, bf16, attended, how, run, config.out.with_name(f"{config.out.name}.training"))
 
 
-def _planned(config: TrainConfig, start: _Start) -> tuple[Plan, Needs]:
+def _planned(config: TrainConfig, start: _Start, keep: bool = True) -> tuple[Plan, Needs]:
     """The plan of the run and its needs; raises `UserError` for what would fail later."""
     cuda = device().type == "cuda"
     outlook.free_disk(config.out)
     tracker(config)
-    planned = plan.draw(config, start.base)
+    planned = plan.draw(config, start.base, keep)
     found = outlook.needs(config, start.base, planned.rows, start.bf16, cuda, start.rounding)
     outlook.demand(found, config.out, start.work, config, cuda)
     return planned, found
@@ -202,7 +202,8 @@ def _model(config: TrainConfig, start: _Start, progress: bool) -> Any:
 def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
     """The loaded base with the recipe's adapter; on a GPU with fused updates and layers that compile at first use.
 
-    Raises `UserError` if the recipe names a matrix that the base lacks, or demands to compile where that does not pay.
+    Raises `UserError` if the recipe names a matrix that the base lacks, demands to compile where that does not pay, or
+    Liger's kernels where they cannot be had.
     """
     kind = model.config._attn_implementation
     able = device().type == "cuda" and kind != "radlite_segments"
@@ -211,6 +212,8 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
             "The setting 'compile' is true, which needs a CUDA device and attention other than segments; "
             "set it to auto."
         )
+    if config.liger:
+        layers.liger(model, gpu=device().type == "cuda", compiled=bool(able and config.compile))
     model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora, config.dora)
     if able and bf16:
         layers.fuse(model)
