@@ -163,7 +163,7 @@ def test_a_folder_of_a_shape_comes_in_files_as_on_the_hub_and_loads(
     names = sorted(path.name for path in folder.glob("*.safetensors"))
     assert names == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     index = json.loads((folder / "model.safetensors.index.json").read_text())
-    config = export.settings(folder)
+    config = layout.settings(folder)
     sources = export.tensors(folder, config)
     assert index["weight_map"] == {tensor.name: tensor.path.name for tensor in sources.values()}
     assert index["metadata"]["total_size"] == sum(tensor.bytes for tensor in sources.values())
