@@ -245,6 +245,7 @@ def test_reports_that_are_all_to_be_measured_on_need_no_training_rows(tmp_path: 
     complains(lacking, "no training rows", "leave out --shots")
 
 
+@pytest.mark.slow
 def test_each_split_has_pages_of_its_own_and_train_is_none_to_measure_on(tmp_path: Path) -> None:
     corpus.write(tmp_path / "data", [*sampled(6, "train"), *sampled(6), *sampled(6, "validation")], {})
     out = tmp_path / "out"

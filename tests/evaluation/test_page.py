@@ -372,6 +372,7 @@ def test_in_a_browser_the_page_fits_its_window_and_asks_for_nothing_else(
     assert set(asked) <= {"/window.html", "/report.html", "/favicon.ico"}
 
 
+@pytest.mark.slow
 def test_what_is_closed_is_not_printed_and_nothing_is_cut_off(found: list[Row], tmp_path: Path) -> None:
     import pypdf
 
