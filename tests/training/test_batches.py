@@ -106,7 +106,7 @@ def test_changing_one_packed_sample_leaves_the_others_logits_unmoved(base: Path,
 @pytest.mark.parametrize("kind", ATTENTION)
 def test_a_packed_sample_has_the_logits_it_has_alone(base: Path, kind: str) -> None:
     model = model_of(base, kind)
-    samples = [sample(5, 30), sample(200, 7), sample(90, attention.SHORT + 1), sample(7, attention.SHORT)]
+    samples = [sample(5, 30), sample(200, 7), sample(90, attention.BLOCK + 1), sample(7, 2 * attention.BLOCK)]
     alone = torch.cat([alone_logits(base, part) for part in samples])
     assert (logits(model, samples) - alone).abs().max() < 1e-4
 

@@ -132,6 +132,21 @@ def test_one_graph_serves_all_layers_and_all_batches_of_a_frame(base: Path) -> N
     assert all(apart(one, two) < 1e-4 for one, two in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize("tokens", [1, attention.BLOCK, 2 * attention.BLOCK + 3])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2), (3, 1)])
+def test_attention_in_blocks_has_the_value_and_gradient_of_torchs_own(tokens: int, heads: int, groups: int) -> None:
+    torch.manual_seed(tokens)
+    q, k, v, over = (
+        torch.randn(1, tokens, count, 8, dtype=torch.float64).transpose(1, 2).requires_grad_()
+        for count in (heads, groups, groups, heads)
+    )
+    own = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3, enable_gqa=True)
+    ours = attention.blocks(q, k, v, 0.3)
+    found, wanted = (torch.autograd.grad(made, (q, k, v), over) for made in (ours, own))
+    assert torch.allclose(ours, own, atol=1e-12)
+    assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(found, wanted, strict=True))
+
+
 @pytest.mark.parametrize("rows", [1, 5, 2500])
 def test_cross_entropy_in_parts_has_the_value_and_gradient_of_the_whole(rows: int) -> None:
     generator = torch.Generator().manual_seed(rows)

@@ -11,8 +11,8 @@ from transformers import AttentionInterface
 
 from radlite.errors import UserError
 
-SHORT = 512
-"""Tokens up to which plain products are faster on a CPU than the fused kernel, whose backward pass is slow there."""
+BLOCK = 128
+"""Queries of a block on a CPU: fewer make more products than pay, more compute more of what the mask hides."""
 
 # Later releases of torch want to be told of heads in groups, which 2.11 passes through to its kernel.
 _SETTINGS: dict[str, Any] = {"window_size": (-1, 0)}
@@ -56,8 +56,8 @@ def segments(
     parts = (torch.split(tensor, list(lengths), dim=2) for tensor in (query, key, value))
     outputs = []
     for q, k, v in zip(*parts, strict=True):
-        if q.is_cpu and not dropout and q.shape[2] <= SHORT:
-            outputs.append(_plain(q, k, v, q.shape[-1] ** -0.5 if scaling is None else scaling))
+        if q.is_cpu and not dropout:
+            outputs.append(blocks(q, k, v, q.shape[-1] ** -0.5 if scaling is None else scaling))
         else:
             outputs.append(
                 F.scaled_dot_product_attention(
@@ -97,14 +97,52 @@ def varlen_expanded(
     return varlen(module, query, key, value, mask, **settings)
 
 
-def _plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Causal attention of one sample by plain matrix products: the heads that share a key are one product."""
-    _, heads, tokens, size = query.shape
-    groups = key.shape[1]
-    ahead = torch.full((tokens, tokens), -torch.inf, dtype=query.dtype).triu_(1)
-    scores = (query * scaling).reshape(groups, -1, size) @ key[0].transpose(1, 2)
-    shares = (scores.view(heads, tokens, tokens) + ahead).softmax(-1)
-    return (shares.view(groups, -1, tokens) @ value[0]).view(1, heads, tokens, size)
+def blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Causal attention of one sample by matrix products, for tensors (1, heads, tokens, size).
+
+    On a CPU it takes about half the time of torch's fused kernel, whose backward pass is slow there. The shares of each
+    block of queries are kept for the gradient: half of tokens² numbers a head.
+    """
+    output: torch.Tensor = _Blocks.apply(query, key, value, scaling)  # type: ignore[no-untyped-call]
+    return output
+
+
+class _Blocks(torch.autograd.Function):
+    """A block of queries times all keys up to its end; the heads that share a key are one product."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+        groups, tokens, size = key.shape[1:]
+        q, k, v = (query * scaling).reshape(groups, -1, tokens, size), key[0], value[0]
+        ahead = torch.full((BLOCK, BLOCK), -torch.inf, dtype=q.dtype).triu_(1)
+        output, kept = torch.empty_like(q), []
+        for begin in range(0, tokens, BLOCK):
+            part = q[:, :, begin : begin + BLOCK]
+            count, end = part.shape[2], begin + part.shape[2]
+            scores = (part.reshape(groups, -1, size) @ k[:, :end].mT).view(groups, -1, count, end)
+            scores[..., begin:] += ahead[:count, :count]
+            shares = scores.softmax(-1).view(groups, -1, end)
+            output[:, :, begin:end] = (shares @ v[:, :end]).view(part.shape)
+            kept.append(shares)
+        ctx.scaling = scaling
+        ctx.save_for_backward(q, k, v, *kept)
+        return output.view(query.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        q, k, v, *kept = ctx.saved_tensors
+        groups, size = len(k), k.shape[-1]
+        above, by_q = grad.reshape(q.shape), torch.empty_like(q)
+        by_k, by_v = (k.new_zeros(k.shape) for _ in range(2))
+        for begin, shares in zip(range(0, q.shape[2], BLOCK), kept, strict=True):
+            end = shares.shape[-1]
+            part, over = (tensor[:, :, begin:end].reshape(groups, -1, size) for tensor in (q, above))
+            by_v[:, :end].baddbmm_(shares.mT, over)
+            by_scores = torch._softmax_backward_data(over @ v[:, :end].mT, shares, -1, shares.dtype)
+            by_q[:, :, begin:end] = (by_scores @ k[:, :end]).view(groups, -1, end - begin, size)
+            by_k[:, :end].baddbmm_(by_scores.mT, part)
+        return by_q.mul_(ctx.scaling).view(grad.shape), by_k[None], by_v[None], None
 
 
 def _works(name: str, device: torch.device) -> bool:
