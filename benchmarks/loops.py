@@ -44,7 +44,7 @@ def ours(model: Any, rows: list[Sample], work: Path, bf16: bool) -> None:
         base="-", corpus=Path("-"), out=work, rank=64, alpha=128, learning_rate=RATE, schedule="constant", warmup=0,
         pack_tokens=PACK, max_tokens=LONGEST, rows_per_step=PACKS,
     )  # fmt: skip
-    model = trainer.prepare(model, config, bf16)
+    model = trainer.prepare(model, config)
     trainer.fit(watched(model), config, work, batches.pack(rows, PACK), {}, bf16)
 
 
@@ -182,7 +182,7 @@ def memory(reset: bool = False) -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
-def child(name: str, shape: str, count: int, cut: int | None, precision: str) -> None:
+def child(name: str, shape: str, count: int, cut: int | None, precision: str, spread: float | None) -> None:
     """Run one loop in this process and print what was measured as the last line."""
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
@@ -198,7 +198,7 @@ def child(name: str, shape: str, count: int, cut: int | None, precision: str) ->
         model = transformers.AutoModelForCausalLM.from_config(
             config, dtype=torch.bfloat16 if bf16 else torch.float32, attn_implementation=kernel
         )
-    every = uneven(samples(config.vocab_size, count + HELD_OUT), config.vocab_size)
+    every = uneven(samples(config.vocab_size, count + HELD_OUT, spread), config.vocab_size)
     rows, held = every[:count], every[count:]
     before = held_out_loss(model, held, bf16)
     model.config._attn_implementation = kernel
@@ -230,7 +230,8 @@ def compare(settings: Any) -> None:
         names = [name for name in names if not name.startswith("trl")]
         print("TRL is left out: it is not installed (pip install trl datasets).")
     made: dict[str, Any] = {
-        "shape": settings.shape, "layers": settings.layers, "rows": settings.rows, "torch": torch.__version__,
+        "shape": settings.shape, "layers": settings.layers, "rows": settings.rows, "spread": settings.spread,
+        "torch": torch.__version__,
         "transformers": transformers.__version__, "peft": peft.__version__, "trl": version,
         "threads": torch.get_num_threads(), "peak_tflops": matrix_peak(torch.device("cpu")) / 1e12,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu", "rounds": [],
@@ -253,7 +254,8 @@ def compare(settings: Any) -> None:
 
 def run(name: str, settings: Any) -> dict[str, Any]:
     command = [sys.executable, __file__, name, settings.shape, str(settings.rows), str(settings.layers or 0)]
-    done = subprocess.run([*command, settings.precision], capture_output=True, text=True)
+    command += [settings.precision, "" if settings.spread is None else str(settings.spread)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1][:200] if done.stderr.strip() else str(done.returncode)}
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -289,4 +291,5 @@ def table(made: dict[str, Any], names: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    child(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]) or None, sys.argv[5])
+    loop, shape, rows, cut, precision, spread = sys.argv[1:]
+    child(loop, shape, int(rows), int(cut) or None, precision, float(spread) if spread else None)

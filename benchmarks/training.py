@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -112,7 +113,7 @@ class Bench:
                 config, dtype=torch.bfloat16 if self.bf16 else torch.float32, attn_implementation=self.kernel
             )
             # The trainer's own way to an adapter; levers are then set one by one.
-            self.model = trainer.prepare(model, self.recipe(tokens), self.bf16)
+            self.model = trainer.prepare(model, self.recipe(tokens))
         for name, weight in self.model.named_parameters():
             if "lora_B" in name:  # zeros at first, with which half of the gradient would be 0
                 torch.nn.init.normal_(weight, std=0.01)
@@ -319,8 +320,11 @@ class Bench:
         return found
 
 
-def samples(vocabulary: int, count: int = 3000) -> list[Sample]:
-    """Rows of random ids with lengths and targets of the sample corpus, scaled to means of 400 and 60 tokens."""
+def samples(vocabulary: int, count: int = 3000, spread: float | None = None) -> list[Sample]:
+    """Rows of random ids with lengths and targets of the sample corpus, scaled to means of 400 and 60 tokens.
+
+    Each length is then changed by up to 40 %, or with `spread` by a log-normal factor of that coefficient of variation.
+    """
     examples = [example for task in TASKS for example in sample.examples(task, "train", 60)]
     base = Path(str(resources.files("radlite") / "models" / "tiny-qwen3"))
     encoded = list(batches.encode(examples, Renderer.from_folder(base), LONGEST)[0].values())
@@ -329,7 +333,9 @@ def samples(vocabulary: int, count: int = 3000) -> list[Sample]:
     draw = np.random.default_rng(0)
     made = []
     for number, at in enumerate(draw.integers(0, len(encoded), count)):
-        length = min(LONGEST, round(len(encoded[at].ids) * wider * draw.uniform(0.6, 1.4)))
+        sigma = math.sqrt(math.log1p((spread or 0) ** 2))
+        factor = draw.uniform(0.6, 1.4) if spread is None else draw.lognormal(-(sigma**2) / 2, sigma)
+        length = max(8, min(LONGEST, round(len(encoded[at].ids) * wider * factor)))
         targets = min(length - 1, max(1, round(encoded[at].targets * more)))
         ids = draw.integers(vocabulary // 100, vocabulary, length).astype(np.int32)
         made.append(Sample(str(number), encoded[at].task, ids, targets))
@@ -436,6 +442,7 @@ def main() -> None:
     parser.add_argument("--loops", help="whole loops instead (benchmarks/loops.py): all, or names with commas")
     parser.add_argument("--rows", type=int, default=400, help="rows that each loop sees once")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each loop")
+    parser.add_argument("--spread", type=float, help="of lengths in the loops; 1,034 reports of TCGA have 0.84")
     parser.add_argument("--layers", type=int, help="cut the shape to so many layers, for the loops")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="of the loops")
     settings = parser.parse_args()

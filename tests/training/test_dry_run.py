@@ -100,7 +100,7 @@ def test_the_estimated_memory_of_a_step_is_about_what_it_keeps(recipe: Recipe, b
     estimated = outlook.needs(config, base, rows, bf16, cuda=False).activations
     dtype = torch.bfloat16 if bf16 else torch.float32
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="radlite_segments")
-    model = prepare(model, config, bf16)
+    model = prepare(model, config)
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

@@ -101,6 +101,24 @@ def test_a_fused_update_has_the_loss_and_gradient_of_pefts_own(base: Path, bf16:
     assert alone != pytest.approx(loss, rel=1e-4)
 
 
+@pytest.mark.parametrize("base", ["qwen2.5", "qwen3"], indirect=True)
+def test_a_narrow_last_layer_has_the_loss_and_gradient_of_a_whole_one(base: Path) -> None:
+    model = model_of(base)
+    layers.fuse(model)
+    batches_of = [collate(ROWS), collate(ROWS[:1])]
+    expected = [learned(model, batch) for batch in batches_of]
+    whole = model(batches_of[0]["input_ids"], use_cache=False, lengths=batches_of[0]["lengths"]).logits
+    layers.narrow(model)
+    seen = []
+    model.get_base_model().model.layers[-1].mlp.up_proj.register_forward_hook(lambda *_: seen.append(_[2].shape[1]))
+    found = [learned(model, batch) for batch in batches_of]
+    assert seen == [len(batch["at"]) for batch in batches_of]
+    for (loss, gradient), (other, wanted) in zip(found, expected, strict=True):
+        assert loss == pytest.approx(other, rel=1e-5) and apart(gradient, wanted) < 1e-4
+    asked = model(batches_of[0]["input_ids"], use_cache=False, lengths=batches_of[0]["lengths"]).logits
+    assert torch.equal(asked, whole)
+
+
 def trained(model: Any) -> list[torch.Tensor]:
     return [weight for weight in model.parameters() if weight.requires_grad]
 
@@ -178,11 +196,11 @@ def test_compiling_without_a_gpu_is_refused_and_auto_leaves_it_out(base: Path, m
     def made(**settings: Any) -> Any:
         model = transformers.AutoModelForCausalLM.from_pretrained(base, attn_implementation="radlite_segments")
         config = TrainConfig(base=str(base), corpus=Path("c"), out=Path("o"), **settings)
-        return prepare(model, config, False)
+        return prepare(model, config)
 
     with pytest.raises(UserError, match="'compile' is true, which needs a CUDA device"):
         made(compile=True)
-    assert not any(isinstance(module, layers.FusedLinear) for module in made().modules())
+    assert all(module._compiled_call_impl is None for module in made().modules())
 
 
 @pytest.mark.parametrize("base", ["qwen3"], indirect=True)

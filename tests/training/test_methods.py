@@ -38,7 +38,7 @@ def model_of(base: Path, config: TrainConfig) -> Any:
     transformers.set_seed(config.seed)
     kind = attention.chosen("segments", torch.device("cpu"), False)
     model = transformers.AutoModelForCausalLM.from_pretrained(base, attn_implementation=kind, dtype=torch.float32)
-    return prepare(model, config, False)
+    return prepare(model, config)
 
 
 def with_a_row_of_zeros(base: Path) -> Path:
@@ -113,7 +113,7 @@ def test_lora_plus_quickens_b_alone(base: Path, recipe: Recipe, tmp_path: Path) 
 
 def test_dora_in_bf16_keeps_its_lengths_in_fp32_and_starts_from_the_base(base: Path, recipe: Recipe) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-    tuned = prepare(model, recipe(dora=True, precision="bf16"), True)
+    tuned = prepare(model, recipe(dora=True, precision="bf16"))
     lengths = {name: value for name, value in tuned.named_parameters() if "magnitude" in name}
     assert len(lengths) == 2 * 7 and {value.dtype for value in lengths.values()} == {torch.float32}
     matrix = load_file(base / "model.safetensors")["model.layers.0.mlp.up_proj.weight"].float()

@@ -1,4 +1,4 @@
-"""The layers of a model with an adapter, made fast on a GPU: one operation for matrix and update, compiled layers."""
+"""The layers of a model with an adapter, made fast: one operation for matrix and update, on a GPU compiled layers."""
 
 import importlib.util
 from typing import Any
@@ -97,6 +97,31 @@ def fuse(model: Any) -> int:
     for module in found:
         module.__class__ = FusedLinear
     return len(found)
+
+
+def narrow(model: Any) -> None:
+    """Let the last layer's MLP compute at the positions alone whose logits are asked for by `logits_to_keep`.
+
+    Nothing else is made of what it would compute at the others. Not for layers that are compiled, as the number of
+    positions changes with each batch.
+    """
+    base = model.get_base_model()
+    mlp = base.model.layers[-1].mlp
+    everywhere, kept = mlp.forward, None
+
+    def note(_: Any, __: Any, settings: dict[str, Any]) -> None:
+        nonlocal kept
+        asked = settings.get("logits_to_keep")
+        kept = asked if isinstance(asked, torch.Tensor) else None
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        if kept is None:
+            result: torch.Tensor = everywhere(x)
+            return result
+        return torch.zeros_like(x).index_copy(1, kept, everywhere(x[:, kept]))
+
+    base.register_forward_pre_hook(note, with_kwargs=True)
+    mlp.forward = forward
 
 
 def compile_layers(model: Any, dynamic: bool = False) -> None:

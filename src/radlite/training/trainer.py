@@ -196,11 +196,11 @@ def _model(config: TrainConfig, start: _Start, progress: bool) -> Any:
         console = rich.console.Console(stderr=True)
         with rich.progress.Progress(console=console, disable=not progress, transient=True) as bar:
             rounded.apply(model, start.base, start.rounding, device(), bar)
-    return prepare(model, config, start.bf16)
+    return prepare(model, config)
 
 
-def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
-    """The loaded base with the recipe's adapter; on a GPU with fused updates and layers that compile at first use.
+def prepare(model: Any, config: TrainConfig) -> Any:
+    """The loaded base with the recipe's adapter and fused updates; on a GPU with layers that compile at first use.
 
     Raises `UserError` if the recipe names a matrix that the base lacks, demands to compile where that does not pay, or
     Liger's kernels where they cannot be had.
@@ -215,12 +215,13 @@ def prepare(model: Any, config: TrainConfig, bf16: bool) -> Any:
     if config.liger:
         layers.liger(model, gpu=device().type == "cuda", compiled=bool(able and config.compile))
     model = lora.attach(model, config.rank, config.alpha, config.targets, config.dropout, config.rslora, config.dora)
-    if able and bf16:
-        layers.fuse(model)
+    layers.fuse(model)
     if able and config.compile and config.base_quantized != NF4:
         # Else the first layer, whose input has no gradient, would be compiled a second time.
         model.enable_input_require_grads()
         layers.compile_layers(model)
+    else:
+        layers.narrow(model)
     if config.shard and torch.distributed.is_initialized():
         devices.shard(model)
     return model
