@@ -141,14 +141,16 @@ def _activations(settings: Any, batch: Sequence[Row], config: TrainConfig, size:
     targets = sum(sample.targets for sample in samples)
     heads, layers = settings.num_attention_heads, settings.num_hidden_layers
     wide = heads * (getattr(settings, "head_dim", None) or settings.hidden_size // heads)
-    # The gate, what it becomes, the other branch, their product; queries and outputs before and after; norms in fp32.
-    kept = size * (4 * settings.intermediate_size + 5 * wide + 2 * settings.hidden_size) + 8 * settings.hidden_size
+    # The gate, what it becomes, the other branch, their product; of the last layer, where it is narrow, at targets.
+    inside = size * 4 * settings.intermediate_size * (layers * tokens - (0 if cuda else tokens - targets))
+    # Queries and outputs before and after; norms in fp32.
+    kept = size * (5 * wide + 2 * settings.hidden_size) + 8 * settings.hidden_size
     scores = 0
     if not cuda:  # attention in blocks keeps the shares of each head
         scores = sum(len(sample.ids) * (len(sample.ids) + attention.BLOCK) for sample in samples) * heads * size // 2
     # On a GPU the gradient takes the place of the logits; on a CPU there are the logits, their fp32 copy, and two more.
     logits = settings.vocab_size * (size * targets + 8 * min(targets, 1024) if cuda else (size + 12) * targets)
-    return int(layers * (tokens * kept + scores) + logits)
+    return int(layers * (tokens * kept + scores) + inside + logits)
 
 
 def demand(found: Needs, out: Path, work: Path, config: TrainConfig, cuda: bool) -> None:
