@@ -142,6 +142,7 @@ class Room:
         usual: dict[str, Any] = {
             "rank": 64, "alpha": 128, "learning_rate": RATE, "warmup": 0.05, "max_tokens": 1024, "pack_tokens": 2048,
             "rows_per_step": 1, "epochs": self.epochs, "evaluate_every": 10_000, "save_every": 50,
+            "loss_norm": "token",
         }  # fmt: skip
         return TrainConfig(
             base=str(base_folder(base)), corpus=self.corpus, out=adapter, tasks=dict.fromkeys(tasks, 1.0),

@@ -170,7 +170,6 @@ class _Demo:
             max_tokens=1024,
             rows_per_step=1,
             tasks=_WEIGHTS,
-            loss_norm="sqrt",
             evaluate_every=every,
             save_every=every,
         )

@@ -97,7 +97,7 @@ class TrainConfig(pydantic.BaseModel):
     rows_per_step: int = Field(4, ge=1, description="Packed rows that pass the model at once, on each device.")
     gradient_accumulation: int = Field(1, ge=1, description="Passes whose gradients are added up for one step.")
     loss_norm: Literal["token", "sample", "sqrt", "task"] = Field(
-        "token",
+        "sqrt",
         description="What counts alike in the loss: token: each token of an answer, so that long answers rule; sample: "
         "each answer; sqrt: halfway, by the root of its length; task: each task, whatever its rows and their length.",
     )
