@@ -131,7 +131,7 @@ def quantize(room: Path, given: argparse.Namespace) -> str:
 
 
 def hold(room: Path, given: argparse.Namespace) -> str:
-    checks = verify.still(room / f"{given.kind}.gguf", room / "merged")
+    checks = verify.verify(room / f"{given.kind}.gguf", room / "merged", None).checks
     if wrong := [check for check in checks if not check.passed]:
         raise UserError(f"{wrong[0].name}: {wrong[0].measured}")
     return "; ".join(check.measured for check in checks)

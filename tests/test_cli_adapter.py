@@ -95,6 +95,10 @@ def test_what_does_not_belong_together_gets_one_sentence(room: Path, report: Pat
         complains(radlite("export", made, "--adapter-only", *option, "--out", tmp_path / "a.gguf"), "--quantize")
     complains(radlite("export", room / "base", "--adapter-only", "--out", tmp_path / "a.gguf"), "radlite.json")
     complains(radlite("verify", base, "--base", room / "base", "--against", made, "--corpus", room), "--adapter")
+    complains(radlite("verify", base, "--against", room / "base"), "--corpus", "--file-only")
+    complains(radlite("verify", base, "--against", room / "base", "--corpus", room, "--file-only"), "or else")
+    alone = radlite("verify", base, "--against", room / "base", "--file-only", "--json")
+    assert alone.returncode == 0 and len(json.loads(alone.stdout)["checks"]) == 3
     assert not (tmp_path / "a.gguf").exists()
 
 

@@ -1,6 +1,8 @@
 """The gate: a faithful file passes, and each kind of damage is caught by the check that should catch it."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,20 @@ def nudge(tensors: Tensors) -> None:
     else:
         data[70] = data[71]
     tensors["token_embd.weight"] = data, kind
+
+
+@pytest.mark.parametrize(("change", "caught"), [(None, set()), (swap, {"tensors"}), (nudge, {"tensors"})])
+def test_the_file_alone_is_held_against_its_folder_without_torch(
+    file: Path, tuned: Path, tmp_path: Path, change: Callable[[Tensors], None] | None, caught: set[str]
+) -> None:
+    path = rewritten(file, tmp_path / "damaged.gguf", change=change) if change else file
+    code = (
+        "import sys; from pathlib import Path; from radlite.export import verify; sys.modules['torch'] = None; "
+        f"found = verify.verify(Path({str(path)!r}), Path({str(tuned)!r}), None); "
+        "print([check.name for check in found.checks if not check.passed], len(found.checks))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == f"{sorted(caught)} 3"
 
 
 @pytest.mark.parametrize(

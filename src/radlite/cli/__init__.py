@@ -20,7 +20,7 @@ from radlite.cli.batch import batch
 from radlite.cli.bench import bench
 from radlite.cli.bundle import bundle
 from radlite.cli.card import card
-from radlite.cli.common import Adapter, Corpus, Json, print_json
+from radlite.cli.common import Adapter, Json, print_json
 from radlite.cli.data import data
 from radlite.cli.evaluation import compare, evaluate, route
 from radlite.cli.hub import pull, push
@@ -252,7 +252,10 @@ def verify(
             help="Model folder it was made from (radlite export --merged); with --adapter the adapter folder."
         ),
     ],
-    corpus: Corpus,
+    corpus: Annotated[Path | None, typer.Option(help="Corpus folder, made by `radlite data build`.")] = None,
+    file_only: Annotated[
+        bool, typer.Option("--file-only", help="Settings, vocabulary, template and weights alone; nothing is asked.")
+    ] = False,
     adapter: Adapter = None,
     base: Annotated[Path | None, typer.Option(help="The adapter's base, if it is not where it was.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Items of each task at most.")] = 20,
@@ -268,7 +271,9 @@ def verify(
 
     if base and not adapter:
         raise UserError("--base is the base of an adapter; name its GGUF with --adapter, or leave --base out.")
-    examples = sample(read(corpus, split="validation"), limit)
+    if (corpus is None) != file_only:
+        raise UserError("Name the corpus that the model is asked about with --corpus, or else give --file-only.")
+    examples = sample(read(corpus, split="validation"), limit) if corpus else None
     found = gate.verify(gguf, against, examples, adapter=adapter, base=base)
     if as_json:
         print_json({**asdict(found), "passed": found.passed})

@@ -95,7 +95,7 @@ class _Behaviour:
 def verify(
     path: Path,
     folder: Path,
-    examples: Sequence[Example],
+    examples: Sequence[Example] | None,
     margin: float = MARGIN,
     threads: int | None = None,
     adapter: Path | None = None,
@@ -109,17 +109,21 @@ def verify(
     The file alone: settings, chat template and vocabulary equal to the folder's, every tensor within its type's error.
     Its behaviour, against `transformers` in float32: the same prompt ids; next-token log-probabilities; for F32, F16
     and BF16 the same greedy answers; it stops by itself; for quantised kinds the change in score per task, with its
-    interval. The folder's model is freed before the file's is opened. Raises `UserError` if `path` is no whole GGUF,
-    the folder is no model, or no example fits the context.
+    interval. The folder's model is freed before the file's is opened. Without `examples`, None, only the file alone is
+    held against the folder, which needs no engine, no torch, and little memory. Raises `UserError` if `path` is no
+    whole GGUF, the folder is no model, or no example fits the context.
     """
     found = header.read(path)
     change = merge.change(folder, base) if adapter else None
     tuned, folder = (folder, change.base) if change else (None, folder)
     kinds = {int(file_type): kind for kind, (file_type, _) in KINDS.items()}
     kind = kinds.get(found.keys.get("general.file_type", -1), "unknown")
-    checks = still(path, folder)
+    config = layout.settings(folder)
+    checks = [_settings(found, gguf.keys(folder, config)), _template(found, folder), _tensors(path, folder, config)]
     if adapter and change:
         checks.append(_adapter(adapter, change))
+    if examples is None:
+        return Verification(kind, tuple(checks), {})
     probes, reference = _reference(folder, tuned, examples, kind)
     checks.append(_prompts(found, folder, probes))
     try:
@@ -136,15 +140,6 @@ def verify(
         for task, change in changes.items()
     ]
     return Verification(kind, tuple(checks), changes)
-
-
-def still(path: Path, folder: Path) -> list[Check]:
-    """The checks of the file alone, which need no engine and little memory: settings and vocabulary, template, tensors.
-
-    Raises `UserError` if `path` is no whole GGUF, or the folder no model.
-    """
-    found, config = header.read(path), layout.settings(folder)
-    return [_settings(found, gguf.keys(folder, config)), _template(found, folder), _tensors(path, folder, config)]
 
 
 def table(verification: Verification) -> rich.table.Table:
