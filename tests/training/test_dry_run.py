@@ -93,9 +93,11 @@ def test_too_little_disk_or_memory_is_told_with_numbers(recipe: Recipe, tmp_path
             outlook.demand(needs, config.out, tmp_path / "adapter.training", config, cuda=False)
 
 
-@pytest.mark.parametrize("bf16", [False, True])
-def test_the_estimated_memory_of_a_step_is_about_what_it_keeps(recipe: Recipe, base: Path, bf16: bool) -> None:
-    config = recipe(rank=16)
+@pytest.mark.parametrize(("bf16", "dora"), [(False, False), (True, False), (True, True), (False, True)])
+def test_the_estimated_memory_of_a_step_is_about_what_it_keeps(
+    recipe: Recipe, base: Path, bf16: bool, dora: bool
+) -> None:
+    config = recipe(rank=16, dora=dora)
     rows = plan.draw(config, base).rows[:1]
     estimated = outlook.needs(config, base, rows, bf16, cuda=False).activations
     dtype = torch.bfloat16 if bf16 else torch.float32

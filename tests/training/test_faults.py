@@ -72,6 +72,22 @@ def test_weights_that_grow_beyond_bounds_end_the_run_before_they_are_kept(recipe
     assert not list((tmp_path / "other.training").glob("checkpoint-*"))
 
 
+@qwen3
+def test_a_gradient_that_is_no_number_ends_the_run_though_the_loss_is_one(
+    recipe: Recipe, base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(base, tmp_path / "steep")
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    mlp = model.model.layers[0].mlp
+    with torch.no_grad():  # what goes into down_proj is huge in one place, and down_proj itself takes nothing of it
+        mlp.up_proj.weight[0] *= 1e30
+        mlp.down_proj.weight[:, 0] = 0
+    model.save_pretrained(tmp_path / "steep")
+    with pytest.raises(UserError, match=r"Step 1 gives what is no finite number: every row does that;"):
+        train(recipe(base=str(tmp_path / "steep")), progress=False)
+    assert not (tmp_path / "adapter").exists()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @qwen3

@@ -56,12 +56,6 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def total_norm(model: Any) -> torch.Tensor:
-    """The length of the gradient, as one number on its device."""
-    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-    return devices.whole(torch.nn.utils.get_total_norm(gradients))
-
-
 def arguments(config: TrainConfig, work: Path, rows: int, validate: bool) -> Any:
     """transformers' settings of a run over so many packed rows, with checkpoints in the folder `work`."""
     cuda = device().type == "cuda"
@@ -173,6 +167,12 @@ class Loop(devices.Trainer):
         loss = batches.loss(model, inputs, self.bf16) * share
         self.watch(loss.detach())
         return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> torch.Tensor:
+        """The length of the gradient before it was clipped; told to `watch`, as a clip hides what is not finite."""
+        norm = devices.whole(super()._get_grad_norm(model, grad_norm))
+        self.watch(norm)
+        return norm
 
     def watch(self, value: torch.Tensor) -> None:
         """Stop where a loss or a gradient is not finite; on a GPU, which would have to be waited for, note the step."""
@@ -310,9 +310,6 @@ class _Journal(transformers.TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.since = (time.perf_counter(), 0)
         self.trainer.bar.start()
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.watch(total_norm(self.trainer.model))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if control.should_log or control.should_save:

@@ -129,7 +129,8 @@ def needs(
         parameters=total,
         trained=trained,
         weights=(frozen + 16 * trained) // (devices.count() if config.shard else 1),
-        activations=max(_activations(settings, batch, config, size, cuda) for batch in batches),
+        activations=max(_activations(settings, batch, config, size, cuda) for batch in batches)
+        + (_dora(model, max(_computed(batch, config, cuda) for batch in batches), size) if config.dora else 0),
         disk=(12 * _CHECKPOINTS + 4) * trained,
     )
 
@@ -137,7 +138,7 @@ def needs(
 def _activations(settings: Any, batch: Sequence[Row], config: TrainConfig, size: int, cuda: bool) -> int:
     """Bytes that a pass over this batch keeps, by what a layer of the two families saves for its backward pass."""
     samples = [sample for row in batch for sample in row]
-    tokens = config.rows_per_step * config.pack_tokens if cuda else sum(len(sample.ids) for sample in samples)
+    tokens = _computed(batch, config, cuda)
     targets = sum(sample.targets for sample in samples)
     heads, layers = settings.num_attention_heads, settings.num_hidden_layers
     wide = heads * (getattr(settings, "head_dim", None) or settings.hidden_size // heads)
@@ -151,6 +152,20 @@ def _activations(settings: Any, batch: Sequence[Row], config: TrainConfig, size:
     # On a GPU the gradient takes the place of the logits; on a CPU there are the logits, their fp32 copy, and two more.
     logits = settings.vocab_size * (size * targets + 8 * min(targets, 1024) if cuda else (size + 12) * targets)
     return int(layers * (tokens * kept + scores) + inside + logits)
+
+
+def _dora(model: Any, tokens: int, size: int) -> int:
+    """Bytes that DoRA adds to a pass of so many tokens: by each matrix what base and update gave, to learn its lengths.
+
+    While one matrix is measured, there are also the update as a matrix, and the sum with the base and its squares.
+    """
+    shapes = [part.weight.shape for part in model.modules() if getattr(part, "lora_magnitude_vector", None)]
+    return int(size * (2 * tokens * sum(out for out, _ in shapes) + 3 * max(map(math.prod, shapes))))
+
+
+def _computed(batch: Sequence[Row], config: TrainConfig, cuda: bool) -> int:
+    """Tokens of a pass over this batch: those of its rows, on a GPU those of the frame that they are laid into."""
+    return config.rows_per_step * config.pack_tokens if cuda else tokens(batch)
 
 
 def demand(found: Needs, out: Path, work: Path, config: TrainConfig, cuda: bool) -> None:
