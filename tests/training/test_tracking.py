@@ -40,3 +40,29 @@ def test_tensorboard_is_given_the_numbers_of_the_log_and_no_text_of_a_report(rec
     wanted = [(line["step"], line["validation"]["n_staging"]) for line in log if "validation" in line]
     assert measured == [(step, pytest.approx(value, abs=1e-5)) for step, value in wanted]
     assert not any(b"pleural" in path.read_bytes() or b"nodes" in path.read_bytes() for path in folder.rglob("event*"))
+
+
+@qwen3
+def test_a_tracker_that_cannot_begin_is_told_and_one_that_breaks_costs_no_run(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from torch.utils.tensorboard import SummaryWriter
+
+    config = recipe(report_to="tensorboard", max_steps=20)
+    place = config.out.with_name("adapter.tensorboard")
+    place.write_text("mine")
+    with pytest.raises(UserError, match=r"tensorboard cannot take .* \(FileExistsError: .*leave out report_to\."):
+        train(config, progress=False)
+    assert place.read_text() == "mine" and not config.out.exists()
+    place.unlink()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
+    adapter = train(config, resume=True, progress=False)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("tensorboard takes no more numbers (OSError: [Errno 28] No space left on device); the run") == 1
+    lines = map(json.loads, (adapter / "log.jsonl").read_text("utf-8").splitlines())
+    assert [line["step"] for line in lines if "loss" in line] == [10, 20]

@@ -34,10 +34,10 @@ _NAMED = 5
 
 
 def tracker(config: TrainConfig) -> Any:
-    """transformers' callback that sends the numbers of a run to what `report_to` names; None if it names nothing.
+    """A callback that sends the numbers of a run to what `report_to` names; None if it names nothing.
 
     TensorBoard's files go into `OUT.tensorboard`, unless its variable says otherwise. Raises `UserError` if what it
-    needs is not installed.
+    needs is not installed, and the callback does where it cannot begin. Failures later cost numbers and not the run.
     """
     name = config.report_to
     if name is None:
@@ -48,7 +48,37 @@ def tracker(config: TrainConfig) -> Any:
     callback = kind()
     if name == "tensorboard" and callback.logging_dir is None:
         callback.logging_dir = str(config.out.with_name(f"{config.out.name}.tensorboard"))
-    return callback
+    return _Guarded(name, callback)
+
+
+class _Guarded:
+    """transformers' integration of a tracker, which is code and often a service of others."""
+
+    def __init__(self, name: str, callback: Any) -> None:
+        self.name = name
+        self.callback = callback
+        self.broken = False
+
+    def __getattr__(self, event: str) -> Callable[..., Any]:
+        """The callback's method for this event."""
+        return functools.partial(self._call, event)
+
+    def _call(self, event: str, *given: Any, **named: Any) -> Any:
+        if self.broken:
+            return None
+        try:
+            return getattr(self.callback, event)(*given, **named)
+        except Exception as error:  # of whatever kind they raise
+            why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            if event == "on_train_begin":
+                raise UserError(
+                    f"{self.name} cannot take the numbers of this run ({why}); set it up as its documentation says, or "
+                    "leave out report_to."
+                ) from error
+            self.broken = True
+            told = f"{self.name} takes no more numbers ({why}); the run goes on, and its log has them all."
+            rich.console.Console(stderr=True).print(told, markup=False, highlight=False)
+            return None
 
 
 def device() -> torch.device:
