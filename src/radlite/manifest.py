@@ -49,6 +49,8 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 
 def read(folder: Path, kind: str | None = None, keys: Sequence[str] = ()) -> dict[str, Any]:
     """The manifest of `folder`; `UserError` if there is none, it is not of `kind`, or it lacks one of `keys`."""
+    if not folder.exists():
+        raise UserError(f"There is no {folder}; check the name.")
     if not (folder / NAME).is_file():
         raise UserError(f"{folder} has no {NAME}: it was not made by radlite, or it is unfinished; make it again.")
     manifest = read_json(folder / NAME, "manifest")
