@@ -446,6 +446,10 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help="cut the shape to so many layers, for the loops")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="of the loops")
     settings = parser.parse_args()
+    if settings.tokens < LONGEST:
+        parser.error(f"--tokens: rows have up to {LONGEST}; give as many or more.")
+    if unknown := [name for name in settings.variants.split(",") if name not in VARIANTS]:
+        parser.error(f"--variants: there is no {unknown[0]!r}.")
     if settings.loops:
         import loops
 
