@@ -199,6 +199,26 @@ def show(title: str, found: Sequence[dict[str, Any]]) -> None:
             )
 
 
+def show_all(runs: Sequence[list[dict[str, Any]]]) -> None:
+    """Print what the arms come to over several runs with the same items: each item counts by its mean over the runs."""
+    print(f"\nAll {len(runs)} runs; intervals over items, not over seeds")
+    plain = np.mean([found[0]["nats"] for found in runs], axis=0)
+    for arms in zip(*runs, strict=True):
+        costs = np.mean([arm["nats"] for arm in arms], axis=0)
+        more = gained(costs.tolist(), plain.tolist())
+        told = f"{arms[0]['arm']}: {costs.mean():.4f} nats a token, less plain {more.value:+.4f} "
+        told += f"[{more.low:+.4f}, {more.high:+.4f}], by run "
+        told += ", ".join(
+            f"{np.mean(arm['nats']) - np.mean(found[0]['nats']):+.3f}" for arm, found in zip(arms, runs, strict=True)
+        )
+        if "divergence" in arms[0]:
+            apart = mean(np.mean([arm["divergence"] for arm in arms], axis=0).tolist())
+            score = np.mean([task["first"]["value"] for arm in arms for task in arm["tasks"]])
+            told += f"; divergence from as trained {apart.value:.4f} [{apart.low:.4f}, {apart.high:.4f}]"
+            told += f"; mean score of the tasks {score:.3f}"
+        print(told)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--room", type=Path, required=True, help="folder for all that is made; a later call goes on")
@@ -216,6 +236,7 @@ def main() -> None:
     if not (given.room / "corpus" / corpus.NAME).is_file():
         counts = {"train": given.rows, "validation": 8, "test": given.limit}
         build({"sample": None}, given.room / "corpus", known={"sample": source.source(counts)})
+    runs = []
     for seed in range(given.seeds):
         for base in given.bases.split(","):
             if given.ladder:
@@ -226,6 +247,9 @@ def main() -> None:
                 print("Time is up; the same command goes on.")
                 return
             show(f"{base}, seed {seed}, {given.kind}, {given.steps} steps, {given.limit} test items a task", found)
+            runs.append(found)
+    if len(runs) > 1:
+        show_all(runs)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def note(made: Mapping[str, Any], kind: str = "") -> str:
     else:
         told = f"It is as trained, merged onto the base in {rounded}, but for the rounding to {kind}."
         if not rounding.survives(rounded, kind):
-            told = f"Rounded to {rounded} before the merge and to {kind} after it, it lost much of what it learned."
+            told = f"Rounded to {rounded} before the merge and to {kind} after it, it lost what learning moved little."
     other = "a file of more bits, such as Q8_0" if rounded == rounding.NF4 else "the adapter alone (--adapter-only)"
     return told if rounding.survives(rounded, kind) and not apart else f"{told} Nearer to what was trained: {other}."
 
