@@ -125,12 +125,14 @@ def needs(
         tensors = weights.read(base)
         frozen -= round(sum(math.prod(tensors[name].shape) for name in rounding.types) * (size - nf4.BYTES))
     batches = [rows[at : at + config.rows_per_step] for at in range(0, len(rows), config.rows_per_step)]
+    activations = max(_activations(settings, batch, config, size, cuda) for batch in batches)
+    if config.dora:
+        activations += _dora(model, max(_computed(batch, config, cuda) for batch in batches), size)
     return Needs(
         parameters=total,
         trained=trained,
         weights=(frozen + 16 * trained) // (devices.count() if config.shard else 1),
-        activations=max(_activations(settings, batch, config, size, cuda) for batch in batches)
-        + (_dora(model, max(_computed(batch, config, cuda) for batch in batches), size) if config.dora else 0),
+        activations=activations,
         disk=(12 * _CHECKPOINTS + 4) * trained,
     )
 
